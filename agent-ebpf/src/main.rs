@@ -1,0 +1,444 @@
+//! Selects likely DNS packets by port, stamps them and copies them out; everything else passes untouched.
+//!
+//! Input: every packet of the interfaces that the agent attached us to. Output: records in [`RING`], counters in
+//! [`INTERFACES`] and [`LINKLOCAL_BUCKETS`]. Deliberately absent: DNS parsing, policy, any change to a packet.
+//!
+//! Written for the verifier of Linux 5.10: bounded loops, small stack, bounds checked right where they are used,
+//! no helper newer than `bpf_ringbuf_*` (5.8).
+#![no_std]
+#![cfg_attr(target_arch = "bpf", no_main, feature(asm_experimental_arch))]
+
+use core::ptr::{addr_of_mut, read_volatile};
+
+use aya_ebpf::bindings::{BPF_F_NO_PREALLOC, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, TC_ACT_UNSPEC};
+use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_RING_SIZE};
+use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_skb_load_bytes};
+use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
+use aya_ebpf::macros::{classifier, map};
+use aya_ebpf::maps::{Array, HashMap, PerCpuHashMap, RingBuf};
+use aya_ebpf::programs::TcContext;
+use nslookout_ebpf::{
+    BUCKET_NS, BUCKETS, EGRESS, FLAG_EGRESS, FLAG_LOCAL_SOCKET, FLAG_MORE, FLAG_RAW_IP, FLAG_TO_SERVER,
+    FLAG_VLAN, INGRESS, InterfaceState, LinkLocalBuckets, LinkLocalKey, MAX_RECORD_DATA,
+    MAX_RECORDS_PER_PACKET, OPTION_RAW_IP, Record, RecordHeader, class_of,
+};
+
+/// Records for the agent. The agent sets the size before loading.
+#[map]
+static RING: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
+
+/// One entry per watched interface, made by the agent; packets of others pass at once.
+#[map]
+static INTERFACES: PerCpuHashMap<u32, InterfaceState> =
+    PerCpuHashMap::with_max_entries(8192, BPF_F_NO_PREALLOC);
+
+/// The server ports to select: one bit per port, so that a look costs the same for one port and for many.
+#[map]
+static PORTS: Array<u64> = Array::with_max_entries(65536 / 64, 0);
+
+/// One bit per value of the last 16 bits of a link-local service's address: rules out nearly every packet at once.
+#[map]
+static LINKLOCAL_FILTER: Array<u64> = Array::with_max_entries(65536 / 64, 0);
+
+/// Address (IPv4 as `::ffff:a.b.c.d`) to the number of its service.
+#[map]
+static LINKLOCAL_SERVICES: HashMap<[u8; 16], u32> = HashMap::with_max_entries(64, 0);
+
+/// Packets to and from link-local services; the agent makes the entries.
+#[map]
+static LINKLOCAL_BUCKETS: HashMap<LinkLocalKey, LinkLocalBuckets> =
+    HashMap::with_max_entries(32768, BPF_F_NO_PREALLOC);
+
+const ETH_HEADER: usize = 14;
+const ETH_P_IPV4: u16 = 0x0800;
+const ETH_P_IPV6: u16 = 0x86dd;
+const ETH_P_8021Q: u16 = 0x8100;
+const ETH_P_8021AD: u16 = 0x88a8;
+
+const IPPROTO_HOPOPTS: u8 = 0;
+const IPPROTO_TCP: u8 = 6;
+const IPPROTO_UDP: u8 = 17;
+const IPPROTO_ROUTING: u8 = 43;
+const IPPROTO_FRAGMENT: u8 = 44;
+const IPPROTO_AH: u8 = 51;
+const IPPROTO_DSTOPTS: u8 = 60;
+const IPPROTO_MH: u8 = 135;
+
+/// IPv6 extension headers that are followed at most.
+const MAX_EXTENSION_HEADERS: usize = 8;
+/// VLAN tags in the packet's bytes that are followed at most (QinQ has two).
+const MAX_VLAN_TAGS: usize = 2;
+
+/// The packet is none of ours, or ends too early to tell.
+struct Pass;
+
+/// Why a matched packet was not delivered.
+enum Loss {
+    RingFull,
+    ShortRead,
+}
+
+/// Runs as a packet enters the interface.
+#[classifier]
+pub fn nsl_ingress(ctx: TcContext) -> i32 {
+    let _ = try_capture(&ctx, INGRESS);
+    // To tcx this is TCX_NEXT: either way the next program on the hook decides.
+    TC_ACT_UNSPEC
+}
+
+/// Runs as a packet leaves the interface.
+#[classifier]
+pub fn nsl_egress(ctx: TcContext) -> i32 {
+    let _ = try_capture(&ctx, EGRESS);
+    TC_ACT_UNSPEC
+}
+
+/// Does nothing: what a hook costs by itself, for `cargo xtask bench`.
+#[classifier]
+pub fn nsl_empty(_ctx: TcContext) -> i32 {
+    TC_ACT_UNSPEC
+}
+
+/// Where the transport header was found.
+struct Transport {
+    offset: usize,
+    protocol: u8,
+}
+
+#[inline(always)]
+fn try_capture(ctx: &TcContext, direction: usize) -> Result<(), Pass> {
+    // SAFETY: the kernel passes a valid __sk_buff to every classifier.
+    let ifindex = unsafe { (*ctx.skb.skb).ifindex };
+    let state = INTERFACES.get_ptr_mut(ifindex).ok_or(Pass)?;
+    // SAFETY: a per-CPU value, and hooks of one CPU do not interrupt each other (softirqs are off while they run).
+    let options = unsafe {
+        (*state).seen[direction] += 1;
+        (*state).options
+    };
+    let raw_ip = options & OPTION_RAW_IP != 0;
+
+    let transport = find_transport(ctx, state, ifindex, direction, raw_ip)?;
+    let ports: [u8; 4] = ctx.load(transport.offset).map_err(|_| Pass)?;
+    let from_server = has_bit(&PORTS, u16::from_be_bytes([ports[0], ports[1]]));
+    let to_server = has_bit(&PORTS, u16::from_be_bytes([ports[2], ports[3]]));
+    let to_server = match (from_server, to_server) {
+        (false, false) => return Err(Pass),
+        (false, true) => true,
+        (true, false) => false,
+        // Both ports are a server's: an old resolver asks from port 53. The QR bit tells, where UDP shows it.
+        (true, true) if transport.protocol == IPPROTO_UDP => {
+            let flags: u8 = ctx.load(transport.offset + 8 + 2).map_err(|_| Pass)?;
+            flags & 0x80 == 0
+        }
+        (true, true) => true,
+    };
+
+    let mut flags = 0;
+    if direction == EGRESS {
+        flags |= FLAG_EGRESS;
+        // SAFETY: the helper takes the program's own context. 0: no socket holds the packet.
+        if unsafe { bpf_get_socket_cookie(ctx.skb.skb.cast()) } != 0 {
+            flags |= FLAG_LOCAL_SOCKET;
+        }
+    }
+    if to_server {
+        flags |= FLAG_TO_SERVER;
+    }
+    if raw_ip {
+        flags |= FLAG_RAW_IP;
+    }
+    deliver(ctx, state, ifindex, flags, transport.protocol == IPPROTO_TCP);
+    Ok(())
+}
+
+/// Walks link, VLAN and IP headers; counts link-local packets and later fragments on the way.
+#[inline(always)]
+fn find_transport(
+    ctx: &TcContext,
+    state: *mut InterfaceState,
+    ifindex: u32,
+    direction: usize,
+    raw_ip: bool,
+) -> Result<Transport, Pass> {
+    let mut offset = if raw_ip { 0 } else { ETH_HEADER };
+    // SAFETY: the kernel passes a valid __sk_buff. The field holds the ethertype in network byte order.
+    let mut ethertype = u16::from_be(unsafe { (*ctx.skb.skb).protocol } as u16);
+    for _ in 0..MAX_VLAN_TAGS {
+        if ethertype != ETH_P_8021Q && ethertype != ETH_P_8021AD {
+            break;
+        }
+        let tag: [u8; 4] = ctx.load(offset).map_err(|_| Pass)?;
+        ethertype = u16::from_be_bytes([tag[2], tag[3]]);
+        offset += 4;
+    }
+    match ethertype {
+        ETH_P_IPV4 => {
+            let header: [u8; 20] = ctx.load(offset).map_err(|_| Pass)?;
+            count_linklocal(ifindex, direction, mapped(&header, 12), mapped(&header, 16));
+            if later_fragment(u16::from_be_bytes([header[6], header[7]]) & 0x1fff) {
+                return fragment(state, direction);
+            }
+            transport(header[9], offset + ((header[0] & 0x0f) as usize) * 4)
+        }
+        ETH_P_IPV6 => {
+            let header: [u8; 40] = ctx.load(offset).map_err(|_| Pass)?;
+            count_linklocal(ifindex, direction, address(&header, 8), address(&header, 24));
+            let mut protocol = header[6];
+            offset += 40;
+            for _ in 0..MAX_EXTENSION_HEADERS {
+                match protocol {
+                    IPPROTO_HOPOPTS | IPPROTO_ROUTING | IPPROTO_DSTOPTS | IPPROTO_MH => {
+                        let head: [u8; 2] = ctx.load(offset).map_err(|_| Pass)?;
+                        protocol = head[0];
+                        offset += (head[1] as usize + 1) * 8;
+                    }
+                    IPPROTO_AH => {
+                        let head: [u8; 2] = ctx.load(offset).map_err(|_| Pass)?;
+                        protocol = head[0];
+                        offset += (head[1] as usize + 2) * 4;
+                    }
+                    IPPROTO_FRAGMENT => {
+                        let head: [u8; 4] = ctx.load(offset).map_err(|_| Pass)?;
+                        if later_fragment(u16::from_be_bytes([head[2], head[3]]) >> 3) {
+                            return fragment(state, direction);
+                        }
+                        protocol = head[0];
+                        offset += 8;
+                    }
+                    _ => break,
+                }
+            }
+            transport(protocol, offset)
+        }
+        _ => Err(Pass),
+    }
+}
+
+#[inline(always)]
+fn transport(protocol: u8, offset: usize) -> Result<Transport, Pass> {
+    if protocol == IPPROTO_UDP || protocol == IPPROTO_TCP {
+        Ok(Transport { offset, protocol })
+    } else {
+        Err(Pass)
+    }
+}
+
+/// `offset` in units of 8 bytes: only the first fragment has ports.
+#[inline(always)]
+fn later_fragment(offset: u16) -> bool {
+    offset != 0
+}
+
+#[inline(always)]
+fn fragment(state: *mut InterfaceState, direction: usize) -> Result<Transport, Pass> {
+    // SAFETY: as in try_capture, this CPU's own value.
+    unsafe { (*state).later_fragments[direction] += 1 };
+    Err(Pass)
+}
+
+/// The IPv4 address at `start` as `::ffff:a.b.c.d`.
+#[inline(always)]
+fn mapped(header: &[u8; 20], start: usize) -> [u8; 16] {
+    let mut address = [0; 16];
+    address[10] = 0xff;
+    address[11] = 0xff;
+    address[12] = header[start];
+    address[13] = header[start + 1];
+    address[14] = header[start + 2];
+    address[15] = header[start + 3];
+    address
+}
+
+#[inline(always)]
+fn address(header: &[u8; 40], start: usize) -> [u8; 16] {
+    let mut address = [0; 16];
+    let mut index = 0;
+    while index < 16 {
+        address[index] = header[start + index];
+        index += 1;
+    }
+    address
+}
+
+/// Counts the packet if one of its ends is a link-local service.
+#[inline(always)]
+fn count_linklocal(ifindex: u32, direction: usize, source: [u8; 16], destination: [u8; 16]) {
+    for end in [&destination, &source] {
+        if has_bit(&LINKLOCAL_FILTER, u16::from_be_bytes([end[14], end[15]])) {
+            add_linklocal(ifindex, direction as u32, end);
+        }
+    }
+}
+
+#[inline(never)]
+fn add_linklocal(ifindex: u32, direction: u32, end: &[u8; 16]) -> u32 {
+    // SAFETY: entries of this map are written by the agent before it attaches, and never after.
+    let Some(service) = (unsafe { LINKLOCAL_SERVICES.get(end) }) else { return 0 };
+    let Some(buckets) = LINKLOCAL_BUCKETS.get_ptr_mut(LinkLocalKey { ifindex, service: *service }) else {
+        return 0;
+    };
+    // SAFETY: the helper only reads a clock.
+    let slot = unsafe { bpf_ktime_get_ns() } / BUCKET_NS;
+    let index = (slot % BUCKETS as u64) as usize;
+    // SAFETY: `index` is below BUCKETS, and the entry lives as long as the program runs (RCU). Two CPUs that open a
+    // new bucket in the same instant may lose a packet or two of it; adding is atomic.
+    unsafe {
+        let bucket = addr_of_mut!((*buckets).buckets[index]);
+        if (*bucket).slot != slot {
+            (*bucket).slot = slot;
+            (*bucket).packets = [0, 0];
+        }
+        let counter = addr_of_mut!((*bucket).packets[(direction & 1) as usize]);
+        atomic_add_one(counter);
+    }
+    1
+}
+
+/// Adds 1 to a number that other CPUs add to as well.
+///
+/// Rust's atomics have no `fetch_add` on this target; the instruction itself is as old as eBPF.
+///
+/// # Safety
+///
+/// `counter` points into a map value.
+#[inline(always)]
+unsafe fn atomic_add_one(counter: *mut u64) {
+    #[cfg(target_arch = "bpf")]
+    // SAFETY: the caller's promise; the instruction touches these eight bytes only.
+    unsafe {
+        core::arch::asm!("lock *(u64 *)({counter} + 0) += {one}", counter = in(reg) counter, one = in(reg) 1u64);
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    let _ = counter;
+}
+
+#[inline(always)]
+fn has_bit(bits: &Array<u64>, value: u16) -> bool {
+    match bits.get(u32::from(value >> 6)) {
+        Some(word) => word >> (value & 63) & 1 != 0,
+        None => false,
+    }
+}
+
+/// Copies the packet into the ring: UDP in one record, a TCP segment in as many as it takes.
+#[inline(always)]
+fn deliver(ctx: &TcContext, state: *mut InterfaceState, ifindex: u32, flags: u16, tcp: bool) {
+    let packet_length = ctx.len();
+    let class = class_of(flags);
+    // SAFETY: this CPU's own value (see try_capture); `class` is below CLASSES. The helpers read a clock and a number.
+    let (sequence, timestamp_ns, cpu) = unsafe {
+        (*state).matched[class] += 1;
+        (*state).sequence = (*state).sequence.wrapping_add(1);
+        ((*state).sequence, bpf_ktime_get_ns(), bpf_get_smp_processor_id())
+    };
+    let mut header = RecordHeader {
+        timestamp_ns,
+        ifindex,
+        packet_length,
+        offset: 0,
+        captured: 0,
+        sequence,
+        cpu: cpu as u32,
+        flags,
+        vlan_tci: 0,
+        vlan_protocol: 0,
+        padding: 0,
+    };
+    // SAFETY: the kernel passes a valid __sk_buff.
+    unsafe {
+        if (*ctx.skb.skb).vlan_present != 0 {
+            header.flags |= FLAG_VLAN;
+            header.vlan_tci = (*ctx.skb.skb).vlan_tci as u16;
+            header.vlan_protocol = u16::from_be((*ctx.skb.skb).vlan_proto as u16);
+        }
+    }
+    let most = if tcp { MAX_RECORDS_PER_PACKET } else { 1 };
+    let mut loss = None;
+    for part in 0..MAX_RECORDS_PER_PACKET {
+        let offset = part * MAX_RECORD_DATA as u32;
+        if part >= most || offset >= packet_length {
+            break;
+        }
+        header.offset = offset;
+        let rest = packet_length - offset;
+        header.captured = if rest > MAX_RECORD_DATA as u32 { MAX_RECORD_DATA as u32 } else { rest };
+        header.flags &= !FLAG_MORE;
+        if rest > MAX_RECORD_DATA as u32 && part + 1 < most {
+            header.flags |= FLAG_MORE;
+        }
+        if let Err(reason) = copy_part(ctx, &header) {
+            loss = Some(reason);
+            break;
+        }
+    }
+    // SAFETY: as above.
+    unsafe {
+        match loss {
+            Some(Loss::RingFull) => (*state).ring_full[class] += 1,
+            Some(Loss::ShortRead) => (*state).short_read[class] += 1,
+            None if packet_length > most * MAX_RECORD_DATA as u32 => (*state).cut += 1,
+            None => {}
+        }
+    }
+}
+
+/// Copies one part into a record of the smallest class that holds it.
+#[inline(always)]
+fn copy_part(ctx: &TcContext, header: &RecordHeader) -> Result<(), Loss> {
+    match header.captured {
+        0..=128 => copy_into::<128>(ctx, header),
+        129..=256 => copy_into::<256>(ctx, header),
+        257..=512 => copy_into::<512>(ctx, header),
+        513..=1536 => copy_into::<1536>(ctx, header),
+        _ => copy_into::<MAX_RECORD_DATA>(ctx, header),
+    }
+}
+
+#[inline(always)]
+fn copy_into<const N: usize>(ctx: &TcContext, header: &RecordHeader) -> Result<(), Loss> {
+    let Some(mut entry) = RING.reserve::<Record<N>>(0) else { return Err(Loss::RingFull) };
+    let record = entry.as_mut_ptr();
+    // SAFETY: `record` is a reservation of the record's size. The length is read anew and checked here because the
+    // verifier of 5.10 forgets the bounds of a number that was spilled to the stack before.
+    let status = unsafe {
+        addr_of_mut!((*record).header).write(*header);
+        let length = read_volatile(&raw const header.captured);
+        if length == 0 || length > N as u32 {
+            -1
+        } else {
+            bpf_skb_load_bytes(ctx.skb.skb.cast(), header.offset, addr_of_mut!((*record).data).cast(), length)
+        }
+    };
+    if status < 0 {
+        entry.discard(u64::from(BPF_RB_NO_WAKEUP));
+        return Err(Loss::ShortRead);
+    }
+    entry.submit(wake_up());
+    Ok(())
+}
+
+/// The agent polls by itself every 50 ms; it is woken only when a quarter of the ring is waiting.
+#[inline(always)]
+fn wake_up() -> u64 {
+    let flag = if RING.query(u64::from(BPF_RB_AVAIL_DATA)) * 4 > RING.query(u64::from(BPF_RB_RING_SIZE)) {
+        BPF_RB_FORCE_WAKEUP
+    } else {
+        BPF_RB_NO_WAKEUP
+    };
+    u64::from(flag)
+}
+
+/// The kernel lends some helpers to GPL-compatible programs only.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// On the host this is looked at by clippy only.
+#[cfg(not(target_arch = "bpf"))]
+fn main() {}
