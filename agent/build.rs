@@ -1,0 +1,43 @@
+//! Builds the kernel half into the agent: `OUT_DIR/nslookout.bpf.o`.
+
+#[path = "../xtask/src/toolchain.rs"]
+mod toolchain;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::{env, fs};
+
+fn main() -> ExitCode {
+    println!("cargo:rerun-if-changed=../agent-ebpf");
+    println!("cargo:rerun-if-changed=../xtask/src/toolchain.rs");
+    match build() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn build() -> Result<(), String> {
+    let variable = |name: &str| env::var(name).map_err(|error| format!("{name}: {error}"));
+    let out_dir = PathBuf::from(variable("OUT_DIR")?);
+    // The kernel's register layout is not used here; the flag only completes the target's description.
+    let target_arch = variable("CARGO_CFG_TARGET_ARCH")?;
+    let source = Path::new("../agent-ebpf");
+    // OUT_DIR is target/<profile>/build/<package>/out: one build of the kernel half serves every profile.
+    let target_dir = out_dir.ancestors().nth(4).unwrap_or(&out_dir).join("bpf");
+
+    let mut command =
+        toolchain::BpfToolchain::find().map_err(|missing| missing.to_string())?.cargo_build(&target_arch);
+    command.arg("--manifest-path").arg(source.join("Cargo.toml")).arg("--bin").arg("nslookout-ebpf");
+    command.arg("--target-dir").arg(&target_dir);
+    let status = command.status().map_err(|error| format!("failed to start {command:?}: {error}"))?;
+    if !status.success() {
+        return Err(format!("the kernel half did not build: {command:?} ended with {status}"));
+    }
+    let object = target_dir.join("bpfel-unknown-none/release/nslookout-ebpf");
+    fs::copy(&object, out_dir.join("nslookout.bpf.o"))
+        .map(|_| ())
+        .map_err(|error| format!("failed to copy {}: {error}", object.display()))
+}

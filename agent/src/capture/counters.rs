@@ -1,0 +1,124 @@
+//! What a source says of itself: attached interfaces, packets, losses.
+
+use std::collections::BTreeMap;
+
+use super::frame::InterfaceKind;
+use crate::correlate::Vantage;
+
+/// How an interface is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Method {
+    /// eBPF by tcx (Linux 6.6).
+    Tcx,
+    /// eBPF by a clsact filter.
+    Clsact,
+    /// AF_PACKET with a kernel filter.
+    PacketSocket,
+}
+
+impl Method {
+    /// As it stands in labels and flags.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcx => "tcx",
+            Self::Clsact => "clsact",
+            Self::PacketSocket => "packet_socket",
+        }
+    }
+}
+
+/// Why a packet that the kernel matched never came here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum DropReason {
+    /// The ring had no room.
+    RingFull,
+    /// The kernel could not read the packet's bytes.
+    ShortRead,
+    /// The packet socket's queue was full.
+    SocketFull,
+}
+
+impl DropReason {
+    /// As it stands in labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RingFull => "ring_full",
+            Self::ShortRead => "short_read",
+            Self::SocketFull => "socket_full",
+        }
+    }
+}
+
+/// An interface under watch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchedInterface {
+    /// Its name.
+    pub name: String,
+    /// What stands behind it.
+    pub kind: InterfaceKind,
+    /// How it is watched.
+    pub method: Method,
+    /// Hooks in use: 2, or 1 for `lo`.
+    pub hooks: u32,
+}
+
+/// Packets between an interface and a link-local service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkLocalCount {
+    /// The interface's name.
+    pub interface: String,
+    /// What stands behind it.
+    pub kind: InterfaceKind,
+    /// `dns`, `imds`, `ntp` or `other`.
+    pub service: &'static str,
+    /// Packets that left by the interface.
+    pub egress: u64,
+    /// Packets that came in by it.
+    pub ingress: u64,
+}
+
+/// Runs of a kernel program, where the kernel's BPF statistics are on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProgramRuns {
+    /// Name of the program.
+    pub program: &'static str,
+    /// Time spent in it, in seconds.
+    pub seconds: f64,
+    /// How often it ran.
+    pub runs: u64,
+}
+
+/// A source's counters since it started.
+#[derive(Clone, Debug, Default)]
+pub struct CaptureCounters {
+    /// Packets matched in the kernel, by vantage.
+    pub matched: BTreeMap<Vantage, u64>,
+    /// Packets matched in the kernel that belong to the node or pass by (`Verdict::NodeOrUplink`).
+    pub matched_node_or_uplink: u64,
+    /// Matched, and lost.
+    pub drops: BTreeMap<(Vantage, DropReason), u64>,
+    /// Packets that ran through the hooks, of whatever kind.
+    pub seen: u64,
+    /// Second and later fragments, which carry no ports and are not delivered.
+    pub later_fragments: u64,
+    /// Interfaces under watch now.
+    pub interfaces: Vec<WatchedInterface>,
+    /// Attachments that failed, by reason.
+    pub attach_errors: BTreeMap<String, u64>,
+    /// Link-local services.
+    pub linklocal: Vec<LinkLocalCount>,
+    /// Kernel programs; empty where the kernel's BPF statistics are off.
+    pub programs: Vec<ProgramRuns>,
+}
+
+impl CaptureCounters {
+    /// Packets matched in the kernel.
+    pub fn total_matched(&self) -> u64 {
+        self.matched.values().sum::<u64>() + self.matched_node_or_uplink
+    }
+
+    /// Packets matched and lost.
+    pub fn total_drops(&self) -> u64 {
+        self.drops.values().sum()
+    }
+}

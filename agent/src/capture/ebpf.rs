@@ -1,0 +1,351 @@
+//! The live source: loads the kernel half, lets the attacher hang it on the interfaces, reads the ring.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use aya::maps::{Array, HashMap as BpfHashMap, MapData, PerCpuHashMap, RingBuf};
+use aya::{EbpfLoader, VerifierLogLevel};
+use nslookout_ebpf::{
+    CLASSES, FLAG_EGRESS, FLAG_LOCAL_SOCKET, FLAG_MORE, FLAG_RAW_IP, FLAG_TO_SERVER, FLAG_VLAN,
+    InterfaceState, RecordHeader,
+};
+
+use super::attach::{self, Attacher, PROGRAMS, Shared};
+use super::clsact::Clsact;
+use super::counters::{CaptureCounters, DropReason, Method, ProgramRuns};
+use super::frame::{Direction, Frame, Ifindex, InterfaceKind, LinkType, Place, Timestamp};
+use super::interfaces::Interfaces;
+use super::{AttachMethod, CaptureError, Drained, LiveConfig, linklocal};
+use crate::correlate::Vantage;
+use crate::correlate::vantage::{Verdict, judge};
+
+/// The kernel half, as build.rs made it.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/nslookout.bpf.o"));
+
+/// Frames from the ring.
+pub struct EbpfSource {
+    ring: RingBuf<MapData>,
+    shared: Arc<Shared>,
+    attacher: Option<JoinHandle<()>>,
+    kinds: Kinds,
+    parts: Parts,
+    programs: Vec<ProgramRuns>,
+    /// CLOCK_REALTIME minus CLOCK_MONOTONIC at the start; a later step of the wall clock does not reach the frames.
+    clock_offset_ns: u64,
+}
+
+/// What stands behind each interface; those that are gone stay, since records of theirs may still wait.
+struct Kinds {
+    kinds: HashMap<u32, InterfaceKind>,
+    generation: u64,
+}
+
+impl Kinds {
+    fn of(&mut self, ifindex: u32, shared: &Shared) -> InterfaceKind {
+        if let Some(kind) = self.kinds.get(&ifindex) {
+            return *kind;
+        }
+        let generation = shared.generation();
+        if generation != self.generation {
+            self.generation = generation;
+            self.kinds
+                .extend(shared.state().interfaces.iter().map(|(ifindex, entry)| (ifindex.0, entry.kind)));
+        }
+        // The first packets of an interface may come before its entry: only pods appear while we run.
+        self.kinds.get(&ifindex).copied().unwrap_or(InterfaceKind::Pod)
+    }
+}
+
+/// Packets of several records that are not complete yet, one per CPU: its records follow one another.
+#[derive(Default)]
+struct Parts {
+    by_cpu: HashMap<u32, Part>,
+}
+
+struct Part {
+    first: RecordHeader,
+    bytes: Vec<u8>,
+}
+
+impl Parts {
+    /// Takes one record; gives the whole packet if this was its last. What never becomes whole was counted by the
+    /// kernel half as lost, and is dropped here.
+    fn take(&mut self, header: &RecordHeader, data: &[u8]) -> Option<Part> {
+        if header.offset == 0 {
+            self.by_cpu.insert(header.cpu, Part { first: *header, bytes: data.to_vec() });
+            return None;
+        }
+        let part = self.by_cpu.get_mut(&header.cpu)?;
+        let follows = part.first.sequence == header.sequence
+            && part.first.ifindex == header.ifindex
+            && part.bytes.len() == header.offset as usize;
+        if !follows {
+            self.by_cpu.remove(&header.cpu);
+            return None;
+        }
+        part.bytes.extend_from_slice(data);
+        if header.flags & FLAG_MORE == 0 { self.by_cpu.remove(&header.cpu) } else { None }
+    }
+}
+
+impl EbpfSource {
+    /// Loads the programs and begins to attach.
+    pub fn open(config: &LiveConfig, interfaces: Interfaces) -> Result<Self, CaptureError> {
+        let method = choose_method(config.attach)?;
+        raise_memlock_limit();
+        let mut loader = EbpfLoader::new();
+        loader.verifier_log_level(VerifierLogLevel::STATS).map_max_entries("RING", config.ring_bytes);
+        let mut ebpf = loader.load(OBJECT).map_err(|error| CaptureError::Load(Box::new(error)))?;
+        for (name, _) in PROGRAMS {
+            let program = attach::program(&mut ebpf, name).map_err(CaptureError::Attach)?;
+            program.load().map_err(|error| CaptureError::Load(Box::new(error.into())))?;
+        }
+        fill_ports(&mut ebpf, &config.ports)?;
+        fill_linklocal(&mut ebpf)?;
+        let ring = RingBuf::try_from(take_map(&mut ebpf, "RING")?).map_err(map_error)?;
+        let counters = PerCpuHashMap::try_from(take_map(&mut ebpf, "INTERFACES")?).map_err(map_error)?;
+        let buckets = BpfHashMap::try_from(take_map(&mut ebpf, "LINKLOCAL_BUCKETS")?).map_err(map_error)?;
+
+        // Whatever the method of this run: what a killed run left is removed now.
+        let clsact = Clsact::start(interfaces.all()).map_err(CaptureError::Attach)?;
+        let clsact = (method == Method::Clsact).then_some(clsact);
+        let shared = Shared::new(ebpf, counters, buckets).map_err(CaptureError::Attach)?;
+        let attacher = Attacher::new(Arc::clone(&shared), interfaces, clsact);
+        let attacher = std::thread::Builder::new()
+            .name("attach".into())
+            .spawn(move || attacher.run())
+            .map_err(CaptureError::Attach)?;
+        Ok(Self {
+            ring,
+            shared,
+            attacher: Some(attacher),
+            kinds: Kinds { kinds: HashMap::new(), generation: 0 },
+            parts: Parts::default(),
+            programs: Vec::new(),
+            clock_offset_ns: clock_ns(rustix::time::ClockId::Realtime)
+                .saturating_sub(clock_ns(rustix::time::ClockId::Monotonic)),
+        })
+    }
+
+    /// Waits until everything there at the start is attached: how long that took, and the last error.
+    pub fn wait_until_attached(&self, longest: Duration) -> (Option<Duration>, Option<String>) {
+        let took = self.shared.wait_for_first_round(longest);
+        (took, self.shared.state().last_error.clone())
+    }
+
+    /// Readable when a quarter of the ring waits.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.ring.as_fd()
+    }
+
+    /// The time now, by the clock of the frames.
+    pub fn now(&self) -> Timestamp {
+        Timestamp::from_nanos(clock_ns(rustix::time::ClockId::Monotonic) + self.clock_offset_ns)
+    }
+
+    /// Delivers what waits in the ring, `most` frames at most.
+    pub fn drain(&mut self, most: usize, deliver: &mut dyn FnMut(&Frame<'_>)) -> Drained {
+        let Self { ring, shared, kinds, parts, clock_offset_ns, .. } = self;
+        for _ in 0..most {
+            let Some(item) = ring.next() else { return Drained::Empty };
+            let Some((header, data)) = split(&item) else { continue };
+            if header.offset == 0 && header.flags & FLAG_MORE == 0 {
+                let kind = kinds.of(header.ifindex, shared);
+                deliver(&frame_of(&header, kind, *clock_offset_ns, data));
+            } else if let Some(whole) = parts.take(&header, data) {
+                let kind = kinds.of(header.ifindex, shared);
+                deliver(&frame_of(&whole.first, kind, *clock_offset_ns, &whole.bytes));
+            }
+        }
+        Drained::More
+    }
+
+    /// The counters of kernel and attacher.
+    pub fn counters(&mut self) -> CaptureCounters {
+        self.read_program_runs();
+        let mut state = self.shared.state();
+        state.read_linklocal();
+        let mut counters = CaptureCounters {
+            attach_errors: state.attach_errors.clone(),
+            linklocal: state.linklocal_counts(),
+            programs: self.programs.clone(),
+            ..CaptureCounters::default()
+        };
+        for (kind, sum) in &state.retired {
+            add_classes(&mut counters, *kind, sum);
+        }
+        for (ifindex, entry) in &state.interfaces {
+            counters.interfaces.push(entry.watched.clone());
+            if let Ok(values) = state.counters.get(&ifindex.0, 0) {
+                add_classes(&mut counters, entry.kind, &attach::sum_of(&values));
+            }
+        }
+        counters
+    }
+
+    /// Leaves the last reading where the attacher is busy: an attachment takes 8 ms, and the reader must not wait.
+    fn read_program_runs(&mut self) {
+        let Ok(mut ebpf) = self.shared.ebpf.try_lock() else { return };
+        let runs = PROGRAMS.iter().filter_map(|(name, _)| {
+            let info = attach::program(&mut ebpf, name).ok()?.info().ok()?;
+            let runs = info.run_count();
+            (runs > 0).then(|| ProgramRuns { program: name, seconds: info.run_time().as_secs_f64(), runs })
+        });
+        self.programs = runs.collect();
+    }
+
+    /// Detaches everything; what waits in the ring can still be drained.
+    pub fn detach(&mut self) {
+        self.shared.stop();
+        if let Some(attacher) = self.attacher.take() {
+            // A panic of the attacher has been printed, and its hooks are gone by its destructor.
+            let _ = attacher.join();
+        }
+    }
+}
+
+impl Drop for EbpfSource {
+    fn drop(&mut self) {
+        self.detach();
+    }
+}
+
+/// Splits a record of the ring; `None` only if kernel half and agent were not built together.
+fn split(record: &[u8]) -> Option<(RecordHeader, &[u8])> {
+    let (header, data) = record.split_at_checked(size_of::<RecordHeader>())?;
+    // SAFETY: the bytes are a RecordHeader written by the kernel half; it is plain integers, and read unaligned.
+    let header = unsafe { header.as_ptr().cast::<RecordHeader>().read_unaligned() };
+    Some((header, data.get(..header.captured as usize)?))
+}
+
+fn frame_of<'a>(
+    header: &RecordHeader,
+    kind: InterfaceKind,
+    clock_offset_ns: u64,
+    bytes: &'a [u8],
+) -> Frame<'a> {
+    Frame {
+        time: Timestamp::from_nanos(header.timestamp_ns + clock_offset_ns),
+        place: Some(place_of(header.ifindex, kind, header.flags)),
+        link_type: if header.flags & FLAG_RAW_IP != 0 { LinkType::RawIp } else { LinkType::Ethernet },
+        original_length: header.packet_length,
+        vlan: (header.flags & FLAG_VLAN != 0).then_some(header.vlan_tci & 0x0fff),
+        bytes,
+    }
+}
+
+fn place_of(ifindex: u32, kind: InterfaceKind, flags: u16) -> Place {
+    let egress = flags & FLAG_EGRESS != 0;
+    Place {
+        ifindex: Ifindex(ifindex),
+        kind,
+        direction: if egress { Direction::Egress } else { Direction::Ingress },
+        // On the way in no socket holds the packet yet.
+        local_socket: egress.then_some(flags & FLAG_LOCAL_SOCKET != 0),
+    }
+}
+
+/// Gives each of the kernel's classes its vantage.
+fn add_classes(counters: &mut CaptureCounters, kind: InterfaceKind, sum: &InterfaceState) {
+    for class in 0..CLASSES {
+        let flags = class as u16;
+        let verdict = judge(Some(&place_of(0, kind, flags)), flags & FLAG_TO_SERVER != 0);
+        let vantage = match verdict {
+            Verdict::Certain(vantage) => {
+                *counters.matched.entry(vantage).or_default() += sum.matched[class];
+                vantage
+            }
+            Verdict::NodeOrUplink => {
+                counters.matched_node_or_uplink += sum.matched[class];
+                Vantage::Uplink
+            }
+        };
+        *counters.drops.entry((vantage, DropReason::RingFull)).or_default() += sum.ring_full[class];
+        *counters.drops.entry((vantage, DropReason::ShortRead)).or_default() += sum.short_read[class];
+    }
+    counters.seen += sum.seen.iter().sum::<u64>();
+    counters.later_fragments += sum.later_fragments.iter().sum::<u64>();
+}
+
+fn choose_method(wish: AttachMethod) -> Result<Method, CaptureError> {
+    // Links of tcx came with Linux 6.6: https://github.com/torvalds/linux/blob/v6.6/kernel/bpf/tcx.c
+    let has_tcx = kernel_at_least(6, 6);
+    match wish {
+        AttachMethod::Clsact => Ok(Method::Clsact),
+        AttachMethod::Auto if !has_tcx => Ok(Method::Clsact),
+        AttachMethod::Tcx if !has_tcx => {
+            Err(CaptureError::KernelTooOld { needs: "tcx needs Linux 6.6", is: kernel() })
+        }
+        AttachMethod::Auto | AttachMethod::Tcx => Ok(Method::Tcx),
+    }
+}
+
+/// The release of the running kernel, as `uname -r` prints it.
+pub fn kernel() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
+}
+
+/// Is the running kernel this release or a later one?
+pub fn kernel_at_least(major: u32, minor: u32) -> bool {
+    let release = kernel();
+    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (major, minor)
+}
+
+/// Before 5.11 the kernel counts maps against this limit; where it may not be raised, loading will tell.
+fn raise_memlock_limit() {
+    let unlimited = rustix::process::Rlimit { current: None, maximum: None };
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Memlock, unlimited);
+}
+
+fn clock_ns(clock: rustix::time::ClockId) -> u64 {
+    let time = rustix::time::clock_gettime(clock);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+fn take_map(ebpf: &mut aya::Ebpf, name: &'static str) -> Result<aya::maps::Map, CaptureError> {
+    ebpf.take_map(name)
+        .ok_or_else(|| CaptureError::Attach(io::Error::other(format!("no map {name} in the object"))))
+}
+
+fn map_error(error: aya::maps::MapError) -> CaptureError {
+    CaptureError::Attach(io::Error::other(error))
+}
+
+/// Sets one bit per port.
+fn fill_ports(ebpf: &mut aya::Ebpf, ports: &std::collections::HashSet<u16>) -> Result<(), CaptureError> {
+    let map = take_map(ebpf, "PORTS")?;
+    set_bits(map, ports.iter().copied())?;
+    Ok(())
+}
+
+fn fill_linklocal(ebpf: &mut aya::Ebpf) -> Result<(), CaptureError> {
+    let filter = take_map(ebpf, "LINKLOCAL_FILTER")?;
+    let last_half = |address| {
+        let octets = linklocal::octets(address);
+        u16::from_be_bytes([octets[14], octets[15]])
+    };
+    set_bits(filter, linklocal::ADDRESSES.iter().map(|(address, _)| last_half(*address)))?;
+    let mut services: BpfHashMap<_, [u8; 16], u32> =
+        BpfHashMap::try_from(take_map(ebpf, "LINKLOCAL_SERVICES")?).map_err(map_error)?;
+    for (address, service) in linklocal::ADDRESSES {
+        services.insert(linklocal::octets(address), service, 0).map_err(map_error)?;
+    }
+    Ok(())
+}
+
+fn set_bits(map: aya::maps::Map, bits: impl Iterator<Item = u16>) -> Result<(), CaptureError> {
+    let mut words: HashMap<u32, u64> = HashMap::new();
+    for bit in bits {
+        *words.entry(u32::from(bit >> 6)).or_default() |= 1 << (bit & 63);
+    }
+    let mut array: Array<_, u64> = Array::try_from(map).map_err(map_error)?;
+    for (index, word) in words {
+        array.set(index, word, 0).map_err(map_error)?;
+    }
+    Ok(())
+}

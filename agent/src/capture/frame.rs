@@ -1,0 +1,112 @@
+//! The one output type of this room: a frame with its time and place.
+
+use std::fmt;
+use std::time::Duration;
+
+/// A point in time: nanoseconds since the Unix epoch, by the clock of the source that saw the frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// From nanoseconds since the Unix epoch.
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// Nanoseconds since the Unix epoch.
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// The time from `earlier` to this point; zero where `earlier` is the later one.
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// This point moved back; never below the epoch.
+    pub const fn before(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(by.as_nanos() as u64))
+    }
+}
+
+impl std::ops::Add<Duration> for Timestamp {
+    type Output = Self;
+
+    fn add(self, by: Duration) -> Self {
+        Self(self.0.saturating_add(by.as_nanos() as u64))
+    }
+}
+
+/// The kernel's number of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ifindex(pub u32);
+
+impl fmt::Display for Ifindex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// As the interface sees it: the host end of a veth sees a pod's query as ingress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// The packet enters the machine (or comes out of the pod) here.
+    Ingress,
+    /// The packet leaves by this interface.
+    Egress,
+}
+
+/// What stands behind an interface; it decides the vantage (design.md "Vantage").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum InterfaceKind {
+    /// The host side of a pod or container: veth, cali…, eni…, or a bridge of such.
+    Pod,
+    /// A way out of the node: default-route interface, ENI, tunnel.
+    Uplink,
+    /// `lo`.
+    Loopback,
+}
+
+impl InterfaceKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Pod, Self::Uplink, Self::Loopback];
+}
+
+/// Where a live frame was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The interface.
+    pub ifindex: Ifindex,
+    /// What stands behind it.
+    pub kind: InterfaceKind,
+    /// Which way the frame went.
+    pub direction: Direction,
+    /// Did a process of this machine send it? `None` where the source cannot tell.
+    pub local_socket: Option<bool>,
+}
+
+/// How a frame's bytes begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LinkType {
+    /// An Ethernet header (DLT_EN10MB).
+    Ethernet,
+    /// An IPv4 or IPv6 header (DLT_RAW).
+    RawIp,
+}
+
+/// One packet as a source delivered it.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// When the source saw it.
+    pub time: Timestamp,
+    /// Where; `None` for a file that does not say.
+    pub place: Option<Place>,
+    /// How `bytes` begin.
+    pub link_type: LinkType,
+    /// Length of the packet on the wire, in bytes; more than `bytes` where the source cut it.
+    pub original_length: u32,
+    /// The ethertype behind a VLAN tag that the kernel took out of `bytes`, and the tag's VLAN id.
+    pub vlan: Option<u16>,
+    /// The packet.
+    pub bytes: &'a [u8],
+}

@@ -1,0 +1,133 @@
+//! Packets to link-local services: which addresses count, and the sums of the kernel's 100 ms buckets.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use nslookout_ebpf::{BUCKET_NS, LinkLocalBuckets, LinkLocalKey};
+
+use super::attach::State;
+use super::counters::LinkLocalCount;
+use super::frame::Ifindex;
+
+/// The services that share the limit of one network interface (facts.md sections 3.4 and 4); the index is the number
+/// that the kernel half knows.
+pub(super) const SERVICES: [&str; 4] = ["dns", "imds", "ntp", "other"];
+
+/// The addresses of the services at AWS (facts.md section 4). NodeLocal DNSCache, ECS and EKS Pod Identity answer on
+/// the node itself and do not count.
+pub(super) const ADDRESSES: [(IpAddr, u32); 8] = [
+    (IpAddr::V4(Ipv4Addr::new(169, 254, 169, 253)), 0),
+    (IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x253)), 0),
+    (IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), 1),
+    (IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)), 1),
+    (IpAddr::V4(Ipv4Addr::new(169, 254, 169, 123)), 2),
+    (IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x123)), 2),
+    // Windows licensing.
+    (IpAddr::V4(Ipv4Addr::new(169, 254, 169, 250)), 3),
+    (IpAddr::V4(Ipv4Addr::new(169, 254, 169, 251)), 3),
+];
+
+/// An address as the kernel half's maps know it: IPv4 as `::ffff:a.b.c.d`.
+pub(super) fn octets(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
+        IpAddr::V6(ip) => ip.octets(),
+    }
+}
+
+/// Sums over all buckets that were read.
+#[derive(Default)]
+pub(super) struct Totals {
+    /// By interface and service: packets, and per slot what was counted of it already.
+    sums: BTreeMap<(Ifindex, u32), Sum>,
+}
+
+#[derive(Default)]
+struct Sum {
+    packets: [u64; 2],
+    /// The latest slot that was read and its packets: it may still have grown.
+    latest: (u64, [u64; 2]),
+}
+
+impl Sum {
+    /// Adds what `buckets` hold beyond the last reading.
+    fn add(&mut self, buckets: &LinkLocalBuckets) {
+        let (latest, counted) = self.latest;
+        for bucket in buckets.buckets.iter().filter(|bucket| bucket.slot >= latest && bucket.slot != 0) {
+            let before = if bucket.slot == latest { counted } else { [0; 2] };
+            for direction in 0..2 {
+                self.packets[direction] += bucket.packets[direction].saturating_sub(before[direction]);
+            }
+            if bucket.slot >= self.latest.0 {
+                self.latest = (bucket.slot, bucket.packets);
+            }
+        }
+    }
+}
+
+impl State {
+    /// Reads all buckets; must be called more often than they turn over (6.4 s).
+    pub(super) fn read_linklocal(&mut self) {
+        let keys: Vec<LinkLocalKey> = self
+            .interfaces
+            .keys()
+            .flat_map(|ifindex| {
+                (0..SERVICES.len() as u32).map(|service| LinkLocalKey { ifindex: ifindex.0, service })
+            })
+            .collect();
+        for key in keys {
+            if let Ok(buckets) = self.buckets.get(&key, 0) {
+                self.linklocal.sums.entry((Ifindex(key.ifindex), key.service)).or_default().add(&buckets);
+            }
+        }
+    }
+
+    /// The sums of the interfaces that are there, without those that never saw such a packet.
+    pub(super) fn linklocal_counts(&self) -> Vec<LinkLocalCount> {
+        let count = |(&(ifindex, service), sum): (&(Ifindex, u32), &Sum)| {
+            let entry = self.interfaces.get(&ifindex)?;
+            (sum.packets != [0, 0]).then(|| LinkLocalCount {
+                interface: entry.watched.name.clone(),
+                kind: entry.kind,
+                service: SERVICES[service as usize],
+                egress: sum.packets[nslookout_ebpf::EGRESS],
+                ingress: sum.packets[nslookout_ebpf::INGRESS],
+            })
+        };
+        self.linklocal.sums.iter().filter_map(count).collect()
+    }
+}
+
+const _: () = assert!(BUCKET_NS == 100_000_000, "the documented length of a bucket");
+
+#[cfg(test)]
+mod tests {
+    use nslookout_ebpf::{BUCKETS, LinkLocalBucket};
+
+    use super::*;
+
+    fn buckets(filled: &[(u64, [u64; 2])]) -> LinkLocalBuckets {
+        let mut all = LinkLocalBuckets { buckets: [LinkLocalBucket::default(); BUCKETS] };
+        for &(slot, packets) in filled {
+            all.buckets[slot as usize % BUCKETS] = LinkLocalBucket { slot, packets };
+        }
+        all
+    }
+
+    #[test]
+    fn a_bucket_that_grew_is_counted_once() {
+        let mut sum = Sum::default();
+        sum.add(&buckets(&[(100, [1, 2]), (101, [3, 4])]));
+        assert_eq!(sum.packets, [4, 6]);
+        sum.add(&buckets(&[(100, [1, 2]), (101, [3, 9]), (102, [1, 0])]));
+        assert_eq!(sum.packets, [5, 11]);
+    }
+
+    #[test]
+    fn a_bucket_that_turned_over_replaces_the_old_one() {
+        let mut sum = Sum::default();
+        sum.add(&buckets(&[(100, [1, 0])]));
+        sum.add(&buckets(&[(100 + BUCKETS as u64, [7, 0])]));
+        assert_eq!(sum.packets, [8, 0]);
+    }
+}

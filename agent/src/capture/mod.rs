@@ -1,0 +1,256 @@
+//! Delivers frames with link type, place and time seen, and counts the lost ones.
+//!
+//! Three sources of one [`Frame`]: the kernel half ([`ebpf`]), a packet socket where eBPF is not allowed
+//! ([`packet_socket`]), a capture file ([`pcap_file`]). Deliberately absent: what is inside a frame.
+
+mod attach;
+pub mod check;
+pub mod clsact;
+pub mod counters;
+pub mod ebpf;
+pub mod frame;
+pub mod interfaces;
+mod linklocal;
+mod netlink;
+pub mod packet_socket;
+pub mod pcap_file;
+
+use std::collections::HashSet;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use thiserror::Error;
+
+use counters::CaptureCounters;
+use ebpf::EbpfSource;
+use frame::{Frame, Timestamp};
+use interfaces::{Interfaces, InterfacesError, Selection};
+use packet_socket::PacketSocketSource;
+use pcap_file::PcapFileSource;
+
+/// Which live source to use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CaptureMethod {
+    /// eBPF, or the packet socket where that fails, with a line that says so and why.
+    Auto,
+    /// eBPF or nothing.
+    Ebpf,
+    /// The packet socket.
+    Packet,
+}
+
+/// How to hang the programs on their hooks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttachMethod {
+    /// tcx where the kernel has it, else clsact.
+    Auto,
+    /// tcx or nothing.
+    Tcx,
+    /// A clsact filter.
+    Clsact,
+}
+
+/// What a live source is told.
+#[derive(Clone, Debug)]
+pub struct LiveConfig {
+    /// Which interfaces.
+    pub selection: Selection,
+    /// Which source.
+    pub capture: CaptureMethod,
+    /// Which hooks.
+    pub attach: AttachMethod,
+    /// The server ports.
+    pub ports: HashSet<u16>,
+    /// Size of the ring (or of the socket's queue) in bytes; the kernel wants a power of two of pages for a ring.
+    pub ring_bytes: u32,
+}
+
+/// Why a live capture did not begin.
+#[derive(Debug, Error)]
+pub enum CaptureError {
+    /// The interfaces could not be found.
+    #[error(transparent)]
+    Interfaces(#[from] InterfacesError),
+    /// The kernel refused maps or programs.
+    #[error("{}", load_message(.0))]
+    Load(#[source] Box<aya::EbpfError>),
+    /// Something around the programs failed.
+    #[error("failed to prepare the eBPF capture: {0}")]
+    Attach(#[source] io::Error),
+    /// The packet socket could not be opened.
+    #[error("{}", socket_message(.0))]
+    PacketSocket(#[source] io::Error),
+    /// The kernel lacks what was asked for.
+    #[error("the kernel is too old: {needs}, this is {is}")]
+    KernelTooOld {
+        /// What needs which release.
+        needs: &'static str,
+        /// The release that runs.
+        is: String,
+    },
+    /// Nothing to watch.
+    #[error("no interface to watch: `{0}` matches none; `nslookout check` tells what there is")]
+    NoInterface(Selection),
+}
+
+/// What to do about a refusal of the kernel.
+fn load_message(error: &aya::EbpfError) -> String {
+    if check::is_permission(error) {
+        let missing = check::missing_capabilities(&["CAP_BPF", "CAP_NET_ADMIN"]);
+        let missing =
+            if missing.is_empty() { "a security module or sysctl forbids it".into() } else { missing };
+        return format!(
+            "no permission to load eBPF programs: {missing}; run as root, or with --capture packet and CAP_NET_RAW"
+        );
+    }
+    let mut text = format!("the kernel refused the eBPF programs: {error}");
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        text.push_str(&format!(": {inner}"));
+        source = inner.source();
+    }
+    text
+}
+
+fn socket_message(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "no permission to open a packet socket: CAP_NET_RAW is missing; run as root or grant it".into()
+        }
+        _ => format!("failed to open a packet socket: {error}"),
+    }
+}
+
+/// What [`Source::drain`] left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// Nothing waits now.
+    Empty,
+    /// There may be more.
+    More,
+    /// There will never be more.
+    Ended,
+}
+
+/// One of the three sources.
+pub enum Source {
+    /// The kernel half.
+    Ebpf(Box<EbpfSource>),
+    /// A packet socket.
+    Packet(Box<PacketSocketSource>),
+    /// A file.
+    File(Box<PcapFileSource>),
+}
+
+/// A live source that has begun.
+pub struct Started {
+    /// The source.
+    pub source: Source,
+    /// For a person: why it is not the one preferred, or what could not be attached.
+    pub notes: Vec<String>,
+    /// How long attaching took.
+    pub took: Duration,
+}
+
+/// The longest that a start waits for attachments; capture goes on attaching behind it.
+const LONGEST_ATTACH: Duration = Duration::from_secs(30);
+
+impl Source {
+    /// Opens the live source that `config` asks for.
+    pub fn live(config: &LiveConfig) -> Result<Started, CaptureError> {
+        let interfaces = Interfaces::find(config.selection.clone())?;
+        // A name without pattern characters exists now or was refused; a pattern and `any` may match later.
+        let mut notes = Vec::new();
+        let mut refusal = None;
+        if config.capture != CaptureMethod::Packet {
+            match Self::open_ebpf(config, interfaces) {
+                Ok(source) => {
+                    let (took, error) = source.wait_until_attached(LONGEST_ATTACH);
+                    notes.extend(error);
+                    let took = took.unwrap_or(LONGEST_ATTACH);
+                    return Ok(Started { source: Self::Ebpf(Box::new(source)), notes, took });
+                }
+                Err(error) if config.capture == CaptureMethod::Ebpf => return Err(error),
+                Err(error) => refusal = Some(error),
+            }
+        }
+        let interfaces = Interfaces::find(config.selection.clone())?;
+        match (PacketSocketSource::open(config, interfaces), refusal) {
+            (Ok(source), refusal) => {
+                notes.extend(
+                    refusal.map(|error| format!("no eBPF here, so a packet socket is used: {error}")),
+                );
+                Ok(Started { source: Self::Packet(Box::new(source)), notes, took: Duration::ZERO })
+            }
+            // Neither works: the reason of the preferred one is the one to act on.
+            (Err(_), Some(error)) | (Err(error), None) => Err(error),
+        }
+    }
+
+    fn open_ebpf(config: &LiveConfig, interfaces: Interfaces) -> Result<EbpfSource, CaptureError> {
+        // The ring buffer came with Linux 5.8.
+        if !ebpf::kernel_at_least(5, 8) {
+            let needs = "eBPF capture needs Linux 5.8";
+            return Err(CaptureError::KernelTooOld { needs, is: ebpf::kernel() });
+        }
+        EbpfSource::open(config, interfaces)
+    }
+
+    /// Opens a file.
+    pub fn file(path: &std::path::Path) -> Result<Self, pcap_file::PcapFileError> {
+        PcapFileSource::open(path).map(|source| Self::File(Box::new(source)))
+    }
+
+    /// Waits until something is to be read, `wake` is readable or the time is over.
+    pub fn wait(&self, wake: BorrowedFd<'_>, longest: Duration) {
+        let own = match self {
+            Self::Ebpf(source) => Some(source.fd()),
+            Self::Packet(source) => Some(source.fd()),
+            Self::File(_) => return,
+        };
+        let mut fds: Vec<PollFd<'_>> =
+            own.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+        fds.push(PollFd::from_borrowed_fd(wake, PollFlags::IN));
+        let longest = Timespec { tv_sec: longest.as_secs() as i64, tv_nsec: longest.subsec_nanos().into() };
+        // An interrupted wait is only a look too early.
+        let _ = poll(&mut fds, Some(&longest));
+    }
+
+    /// Delivers up to `most` frames.
+    pub fn drain(&mut self, most: usize, deliver: &mut dyn FnMut(&Frame<'_>)) -> Drained {
+        match self {
+            Self::Ebpf(source) => source.drain(most, deliver),
+            Self::Packet(source) => source.drain(most, deliver),
+            Self::File(source) => source.drain(most, deliver),
+        }
+    }
+
+    /// The time now by the clock of the frames; `None` for a file, whose frames are its clock.
+    pub fn now(&self) -> Option<Timestamp> {
+        match self {
+            Self::Ebpf(source) => Some(source.now()),
+            Self::Packet(source) => Some(source.now()),
+            Self::File(_) => None,
+        }
+    }
+
+    /// The source's own counters; `None` for a file.
+    pub fn counters(&mut self) -> Option<CaptureCounters> {
+        match self {
+            Self::Ebpf(source) => Some(source.counters()),
+            Self::Packet(source) => Some(source.counters()),
+            Self::File(_) => None,
+        }
+    }
+
+    /// Lets go of the interfaces; what was captured before can still be drained.
+    pub fn detach(&mut self) {
+        match self {
+            Self::Ebpf(source) => source.detach(),
+            Self::Packet(source) => source.detach(),
+            Self::File(_) => {}
+        }
+    }
+}
