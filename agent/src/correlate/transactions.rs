@@ -1,0 +1,426 @@
+//! Queries that wait for their response, and those that just stopped waiting.
+
+use std::collections::VecDeque;
+use std::hash::BuildHasher;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use hashlink::{DefaultHashBuilder, LinkedHashMap};
+
+use super::copies::{Copies, Sighting, WINDOW};
+use super::vantage::{Vantage, Verdict, judge};
+use super::{Event, Limits, Observation, OrphanReason, Outcome, Parties, Stray, Transaction};
+use crate::capture::frame::{Ifindex, InterfaceKind, Place, Timestamp};
+use crate::dns::{Message, Query, Question, Response};
+use crate::packet::Transport;
+
+/// A query seen again within this time of its answer is a retransmission (facts.md section 3.0).
+const CLOSED_MEMORY: Duration = Duration::from_secs(10);
+/// A response this much earlier than its query still belongs to it: two CPUs may write records out of order.
+const REORDERING: Duration = Duration::from_millis(10);
+/// Different questions that may be open under one key (same addresses, ports and ID) at once.
+const MAX_PER_KEY: usize = 16;
+
+/// Interfaces between which a query and its response may be split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Scope {
+    /// One pod's interface.
+    Pod(Ifindex),
+    /// `lo` and the node's own traffic on its uplinks.
+    Node,
+    /// Passing traffic on all uplinks: the response may come back by another.
+    Uplinks,
+    /// A file that does not say.
+    File,
+}
+
+/// Responses that may still meet their query, at most: each new query looks at all of them.
+const MAX_EARLY: usize = 256;
+
+/// What a response must share with its query, the question apart (RFC 5452 section 9.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    scope: Scope,
+    vantage: Vantage,
+    client: ([u8; 16], u16),
+    server: ([u8; 16], u16),
+    transport: Transport,
+    id: u16,
+}
+
+impl Key {
+    fn new(scope: Scope, parties: &Parties, id: u16) -> Self {
+        let end = |address: SocketAddr| match address.ip() {
+            IpAddr::V4(ip) => (ip.to_ipv6_mapped().octets(), address.port()),
+            IpAddr::V6(ip) => (ip.octets(), address.port()),
+        };
+        Self {
+            scope,
+            vantage: parties.vantage,
+            client: end(parties.client),
+            server: end(parties.server),
+            transport: parties.transport,
+            id,
+        }
+    }
+}
+
+/// A query that waits.
+#[derive(Debug)]
+struct Open {
+    parties: Parties,
+    query: Query,
+    first_sent: Timestamp,
+    last_sent: Timestamp,
+    sends: u32,
+    /// Seen nearer to its client before: reported, but told apart.
+    echo: bool,
+    /// A second sighting in a file: waits so that it takes its own response away, and is never reported.
+    copy: bool,
+}
+
+impl Open {
+    fn deadline(&self, limits: &Limits) -> Timestamp {
+        (self.last_sent + limits.timeout).min(self.first_sent + limits.longest)
+    }
+
+    fn end(self, outcome: Outcome, emit: &mut dyn FnMut(Event)) {
+        if !self.copy {
+            let Self { parties, query, first_sent, sends, echo, .. } = self;
+            emit(Event::Closed(Transaction { parties, query, first_sent, sends, echo, outcome }));
+        }
+    }
+}
+
+/// What is remembered of a transaction that ended.
+#[derive(Clone, Copy, Debug)]
+struct Closed {
+    /// Hash of the question.
+    question: u64,
+    first_sent: Timestamp,
+    at: Timestamp,
+    answered: bool,
+}
+
+/// A response that may still meet its query.
+#[derive(Debug)]
+struct Early {
+    scope: Scope,
+    stray: Stray,
+}
+
+/// Matches the messages of all interfaces.
+pub struct Correlator {
+    limits: Limits,
+    /// In the order of the last send, so that the oldest stands first. Nearly every key has one query.
+    open: LinkedHashMap<Key, Vec<Open>>,
+    /// Queries in `open`.
+    inflight: usize,
+    /// In the order of closing; as many as `max_inflight` at most.
+    closed: LinkedHashMap<Key, Closed>,
+    early: VecDeque<Early>,
+    copies: Copies,
+    hasher: DefaultHashBuilder,
+}
+
+impl Correlator {
+    /// An empty one.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            open: LinkedHashMap::new(),
+            inflight: 0,
+            closed: LinkedHashMap::new(),
+            early: VecDeque::new(),
+            copies: Copies::default(),
+            hasher: DefaultHashBuilder::default(),
+        }
+    }
+
+    /// Queries that wait for their response now.
+    pub fn inflight(&self) -> usize {
+        self.inflight
+    }
+
+    /// Takes one message and tells what it changed; returns the vantage it was counted at.
+    pub fn observe(&mut self, observation: Observation, emit: &mut dyn FnMut(Event)) -> Vantage {
+        let Observation { time, place, flow, hop_limit, to_server, message } = observation;
+        let verdict = judge(place.as_ref(), to_server);
+        // `lo` needs no memory of copies: what passes there passes nowhere else.
+        let on_loopback = place.is_some_and(|place| place.kind == InterfaceKind::Loopback);
+        let before = if on_loopback {
+            None
+        } else {
+            let vantage = match verdict {
+                Verdict::Certain(vantage) => vantage,
+                Verdict::NodeOrUplink => Vantage::Uplink,
+            };
+            self.copies.note(&message, Sighting { time, flow, hop_limit, vantage })
+        };
+        let (client, server) =
+            if to_server { (flow.source, flow.destination) } else { (flow.destination, flow.source) };
+        let mut parties =
+            Parties { vantage: Vantage::Uplink, place, client, server, transport: flow.transport };
+        match message {
+            Message::Query(query) => {
+                parties.vantage = match verdict {
+                    Verdict::Certain(vantage) => vantage,
+                    // Without a socket to look at: what no pod's interface has seen is the node's own.
+                    Verdict::NodeOrUplink => match before {
+                        Some(before) if before.vantage == Vantage::Client => Vantage::Uplink,
+                        _ => Vantage::Client,
+                    },
+                };
+                let seen = Seen { time, hop_limit, before };
+                self.query(seen, parties, query, emit);
+            }
+            Message::Response(response) => {
+                parties.vantage = match verdict {
+                    Verdict::Certain(vantage) => vantage,
+                    Verdict::NodeOrUplink => self.waits_at_node(&parties, &response),
+                };
+                let is_copy = parties.vantage == Vantage::Unknown && before.is_some();
+                self.response(time, parties, response, is_copy, emit);
+            }
+        }
+        parties.vantage
+    }
+
+    /// Expires what waited too long before `watermark`; everything earlier has been observed.
+    pub fn tick(&mut self, watermark: Timestamp, emit: &mut dyn FnMut(Event)) {
+        while self.early.front().is_some_and(|early| early.stray.time + REORDERING < watermark) {
+            if let Some(early) = self.early.pop_front() {
+                emit(Event::Orphan { stray: early.stray, reason: OrphanReason::NoQuery });
+            }
+        }
+        while let Some((key, opens)) = self.open.iter_mut().next() {
+            let key = *key;
+            let limits = self.limits;
+            let expired: Vec<Open> =
+                opens.extract_if(.., |open| open.deadline(&limits) < watermark).collect();
+            let emptied = opens.is_empty();
+            if expired.is_empty() {
+                break;
+            }
+            if emptied {
+                self.open.pop_front();
+            }
+            for open in expired {
+                self.inflight -= 1;
+                let deadline = open.deadline(&self.limits);
+                self.remember(key, &open, deadline, false);
+                let waited = deadline.since(open.first_sent);
+                open.end(Outcome::Unanswered { waited }, emit);
+            }
+            if !emptied {
+                break;
+            }
+        }
+        // An unanswered query may be answered late for as long again as it may have waited.
+        let memory = CLOSED_MEMORY.max(self.limits.longest);
+        while let Some((_, closed)) = self.closed.front() {
+            if closed.at + memory >= watermark {
+                break;
+            }
+            self.closed.pop_front();
+        }
+    }
+
+    /// Ends what still waits, at the end of the capture.
+    pub fn finish(&mut self, end: Timestamp, emit: &mut dyn FnMut(Event)) {
+        self.tick(end, emit);
+        for early in std::mem::take(&mut self.early) {
+            emit(Event::Orphan { stray: early.stray, reason: OrphanReason::NoQuery });
+        }
+        while let Some((_, opens)) = self.open.pop_front() {
+            for open in opens {
+                let waited = end.since(open.first_sent);
+                open.end(Outcome::Waiting { waited }, emit);
+            }
+        }
+        self.inflight = 0;
+    }
+
+    fn query(&mut self, seen: Seen, parties: Parties, query: Query, emit: &mut dyn FnMut(Event)) {
+        let Seen { time, hop_limit, before } = seen;
+        let scope = scope_of(&parties);
+        let key = Key::new(scope, &parties, query.header.id);
+        let in_file = parties.vantage == Vantage::Unknown;
+        if let Some(opens) = self.open.get_mut(&key) {
+            // An old musl may give A and AAAA one ID: only the same question is the same query.
+            if let Some(open) = opens.iter_mut().find(|open| open.query.question == query.question) {
+                if in_file && time.since(open.last_sent) <= WINDOW {
+                    return emit(Event::Copy);
+                }
+                open.sends += 1;
+                open.last_sent = open.last_sent.max(time);
+                let copy = open.copy;
+                self.open.to_back(&key);
+                return if copy { emit(Event::Copy) } else { emit(Event::Retransmitted { parties }) };
+            }
+        }
+        let question = self.question_hash(query.question.as_ref());
+        let repeated = self.closed.get(&key).is_some_and(|closed| {
+            closed.answered && closed.question == question && time.since(closed.at) <= CLOSED_MEMORY
+        });
+        // Behind a NAT the addresses differ; a router in between has lowered the hop limit. musl, which sends one query
+        // to several servers at once, sends each with the same.
+        let copy = in_file
+            && before.is_some_and(|before| {
+                before.flow.transport == parties.transport && before.hop_limit != hop_limit
+            });
+        let echo = matches!(parties.vantage, Vantage::Server | Vantage::Uplink)
+            && before.is_some_and(|before| before.vantage == Vantage::Client);
+        if copy {
+            emit(Event::Copy);
+        } else {
+            let qtype = query.question.as_ref().map(|question| question.qtype);
+            emit(Event::Opened { parties, qtype, edns: query.edns });
+            if repeated {
+                emit(Event::Retransmitted { parties });
+            }
+        }
+        let open = Open { parties, query, first_sent: time, last_sent: time, sends: 1, echo, copy };
+        if let Some(early) = self.take_early(scope, &open) {
+            let at = early.time;
+            self.remember(key, &open, at, true);
+            return open.end(Outcome::Answered { latency: at.since(time), response: early.response }, emit);
+        }
+        self.insert(key, open, emit);
+    }
+
+    fn insert(&mut self, key: Key, open: Open, emit: &mut dyn FnMut(Event)) {
+        if self.inflight >= self.limits.max_inflight {
+            self.evict(emit);
+        }
+        let opens = self.open.entry(key).or_insert_with(Vec::new);
+        if opens.len() >= MAX_PER_KEY {
+            opens.remove(0);
+            self.inflight -= 1;
+            emit(Event::Evicted);
+        }
+        opens.push(open);
+        self.inflight += 1;
+        self.open.to_back(&key);
+    }
+
+    /// Gives up the query whose last send is the longest ago.
+    fn evict(&mut self, emit: &mut dyn FnMut(Event)) {
+        if let Some((_, opens)) = self.open.pop_front() {
+            self.inflight -= opens.len();
+            for _ in opens {
+                emit(Event::Evicted);
+            }
+        }
+    }
+
+    fn response(
+        &mut self,
+        time: Timestamp,
+        parties: Parties,
+        response: Response,
+        is_copy: bool,
+        emit: &mut dyn FnMut(Event),
+    ) {
+        let scope = scope_of(&parties);
+        let key = Key::new(scope, &parties, response.header.id);
+        if let Some(open) = self.take_open(&key, &response) {
+            self.remember(key, &open, time, true);
+            let latency = time.since(open.first_sent);
+            return open.end(Outcome::Answered { response, latency }, emit);
+        }
+        if is_copy {
+            return emit(Event::Copy);
+        }
+        let stray = Stray { parties, time, response };
+        let question = self.question_hash(stray.response.question.as_ref());
+        match self.closed.get_mut(&key) {
+            Some(closed) if stray.response.question.is_none() || closed.question == question => {
+                if closed.answered {
+                    return emit(Event::Orphan { stray, reason: OrphanReason::Duplicate });
+                }
+                // The next one is a duplicate.
+                closed.answered = true;
+                let latency = time.since(closed.first_sent);
+                emit(Event::Late { stray, latency });
+            }
+            _ => {
+                if self.early.len() >= MAX_EARLY
+                    && let Some(first) = self.early.pop_front()
+                {
+                    emit(Event::Orphan { stray: first.stray, reason: OrphanReason::NoQuery });
+                }
+                self.early.push_back(Early { scope, stray });
+            }
+        }
+    }
+
+    /// Takes the waiting query that `response` answers: the same question (RFC 5452 section 9.1), in any case
+    /// (RFC 4343); where the response repeats none (unbound's REFUSED does not), the oldest.
+    fn take_open(&mut self, key: &Key, response: &Response) -> Option<Open> {
+        let opens = self.open.get_mut(key)?;
+        let index = opens.iter().position(|open| answers(response, open.query.question.as_ref()))?;
+        let open = opens.remove(index);
+        self.inflight -= 1;
+        if opens.is_empty() {
+            self.open.remove(key);
+        }
+        Some(open)
+    }
+
+    fn take_early(&mut self, scope: Scope, open: &Open) -> Option<Stray> {
+        let index = self.early.iter().position(|early| {
+            early.scope == scope
+                && early.stray.parties.client == open.parties.client
+                && early.stray.parties.server == open.parties.server
+                && early.stray.parties.transport == open.parties.transport
+                && early.stray.response.header.id == open.query.header.id
+                && open.first_sent.since(early.stray.time) <= REORDERING
+                && answers(&early.stray.response, open.query.question.as_ref())
+        })?;
+        self.early.remove(index).map(|early| early.stray)
+    }
+
+    /// Does a process of this node wait for this response, or passing traffic?
+    fn waits_at_node(&self, parties: &Parties, response: &Response) -> Vantage {
+        let at_node = Parties { vantage: Vantage::Client, ..*parties };
+        let key = Key::new(Scope::Node, &at_node, response.header.id);
+        if self.open.contains_key(&key) || self.closed.contains_key(&key) {
+            Vantage::Client
+        } else {
+            Vantage::Uplink
+        }
+    }
+
+    fn remember(&mut self, key: Key, open: &Open, at: Timestamp, answered: bool) {
+        let question = self.question_hash(open.query.question.as_ref());
+        self.closed.insert(key, Closed { question, first_sent: open.first_sent, at, answered });
+        if self.closed.len() > self.limits.max_inflight {
+            self.closed.pop_front();
+        }
+    }
+
+    fn question_hash(&self, question: Option<&Question>) -> u64 {
+        self.hasher.hash_one(question)
+    }
+}
+
+/// When and how a message was seen, and the sighting before this one.
+struct Seen {
+    time: Timestamp,
+    hop_limit: u8,
+    before: Option<Sighting>,
+}
+
+fn answers(response: &Response, question: Option<&Question>) -> bool {
+    response.question.is_none() || response.question.as_ref() == question
+}
+
+fn scope_of(parties: &Parties) -> Scope {
+    match (parties.vantage, parties.place) {
+        (Vantage::Unknown, _) | (_, None) => Scope::File,
+        (_, Some(Place { kind: InterfaceKind::Pod, ifindex, .. })) => Scope::Pod(ifindex),
+        (Vantage::Client, _) => Scope::Node,
+        _ => Scope::Uplinks,
+    }
+}
