@@ -1,0 +1,226 @@
+//! The loop that all commands share: waits for frames, drives the engine, tells the screen, ends in order.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+
+use crate::capture::counters::CaptureCounters;
+use crate::capture::frame::Timestamp;
+use crate::capture::pcap_file::FILE_LAG;
+use crate::capture::{Drained, Source};
+use crate::engine::{Engine, Report};
+
+/// Frames that are read under one lock.
+const BATCH: usize = 2048;
+/// The kernel half wakes us only when a quarter of the ring waits; else we look by ourselves.
+const POLL: Duration = Duration::from_millis(50);
+/// How far the watermark stays behind the clock when the ring was seen empty: two CPUs may write out of order.
+const LAG: Duration = Duration::from_millis(10);
+/// How often the source's counters are read.
+const COUNTERS: Duration = Duration::from_secs(1);
+
+/// What the capture loop writes and a scrape reads.
+pub struct Live {
+    /// The rooms and their counts.
+    pub engine: Engine,
+    /// The source's counters; `None` for a file.
+    pub counters: Option<CaptureCounters>,
+    /// When the capture loop last went round.
+    pub beat: Instant,
+}
+
+/// [`Live`], shared.
+#[derive(Clone)]
+pub struct Shared(Arc<Mutex<Live>>);
+
+impl Shared {
+    /// Around an engine.
+    pub fn new(engine: Engine) -> Self {
+        Self(Arc::new(Mutex::new(Live { engine, counters: None, beat: Instant::now() })))
+    }
+
+    /// A panic elsewhere does not make the counts wrong: they are plain numbers.
+    pub fn lock(&self) -> MutexGuard<'_, Live> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the loop tells while it runs.
+pub trait Screen {
+    /// Something happened. `Break` ends the capture.
+    fn report(&mut self, report: &Report) -> io::Result<ControlFlow<()>>;
+
+    /// Everything reported so far may be shown.
+    fn flush(&mut self) -> io::Result<()>;
+
+    /// SIGUSR1: statistics are wanted.
+    fn statistics(&mut self, live: &Live);
+}
+
+/// SIGINT and SIGTERM end the loop, SIGUSR1 asks for statistics, a second SIGINT or SIGTERM ends at once.
+pub struct Signals {
+    stop: Arc<AtomicBool>,
+    statistics: Arc<AtomicBool>,
+    wake: UnixStream,
+}
+
+impl AsFd for Signals {
+    /// Readable when a signal came.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
+    }
+}
+
+impl Signals {
+    /// Takes the signals over.
+    pub fn catch() -> io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let statistics = Arc::new(AtomicBool::new(false));
+        let (wake, write) = UnixStream::pair()?;
+        wake.set_nonblocking(true)?;
+        for signal in [SIGINT, SIGTERM] {
+            // The order matters: the second signal finds the flag that the first one set.
+            signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))?;
+            signal_hook::flag::register(signal, Arc::clone(&stop))?;
+            signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
+        }
+        signal_hook::flag::register(SIGUSR1, Arc::clone(&statistics))?;
+        signal_hook::low_level::pipe::register(SIGUSR1, write)?;
+        Ok(Self { stop, statistics, wake })
+    }
+
+    /// Was the end asked for?
+    pub fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Asks for the end, as SIGTERM does.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Were statistics asked for since the last call?
+    fn statistics(&self) -> bool {
+        use std::io::Read as _;
+        let mut bytes = [0; 64];
+        // Whatever waits in the pipe has done its work by waking us.
+        let _ = (&self.wake).read(&mut bytes);
+        self.statistics.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// Runs until the source ends, a signal comes, `longest` is over or the screen has seen enough.
+///
+/// At the end the source is let go first, then what it still holds is read, so that every captured packet is counted.
+///
+/// # Errors
+///
+/// What the screen said; the source is let go of all the same.
+pub fn run(
+    source: &mut Source,
+    shared: &Shared,
+    signals: &Signals,
+    longest: Option<Duration>,
+    screen: &mut dyn Screen,
+) -> io::Result<()> {
+    let deadline = longest.map(|longest| Instant::now() + longest);
+    let result = capture(source, shared, signals, deadline, screen);
+    source.detach();
+    let result = result.and_then(|enough| if enough { Ok(()) } else { drain_rest(source, shared, screen) });
+    let mut live = shared.lock();
+    let mut outcome = Ok(());
+    // An end after `-c` lines or a closed pipe still closes the books; its last events are not shown.
+    let show = result.is_ok();
+    let end = source.now().unwrap_or_else(|| live.engine.latest());
+    live.engine.finish(end, &mut |report| {
+        if show && outcome.is_ok() {
+            outcome = screen.report(&report).map(drop);
+        }
+    });
+    live.counters = source.counters();
+    drop(live);
+    result.and(outcome).and_then(|()| screen.flush())
+}
+
+/// The loop itself; `true` when the screen has seen enough.
+fn capture(
+    source: &mut Source,
+    shared: &Shared,
+    signals: &Signals,
+    deadline: Option<Instant>,
+    screen: &mut dyn Screen,
+) -> io::Result<bool> {
+    let mut next_counters = Instant::now();
+    let mut drained = Drained::Empty;
+    while !signals.stopped() && drained != Drained::Ended {
+        let now = Instant::now();
+        if deadline.is_some_and(|deadline| now >= deadline) {
+            break;
+        }
+        if drained == Drained::Empty {
+            let rest = deadline.map_or(POLL, |deadline| deadline - now);
+            source.wait(signals.as_fd(), rest.min(POLL));
+        }
+        let mut live = shared.lock();
+        let (left, enough) = batch(source, &mut live, screen)?;
+        drained = left;
+        live.beat = Instant::now();
+        if Instant::now() >= next_counters {
+            live.counters = source.counters();
+            next_counters = Instant::now() + COUNTERS;
+        }
+        if signals.statistics() {
+            live.counters = source.counters();
+            screen.statistics(&live);
+        }
+        drop(live);
+        screen.flush()?;
+        if enough {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Reads one batch and moves the watermark.
+fn batch(source: &mut Source, live: &mut Live, screen: &mut dyn Screen) -> io::Result<(Drained, bool)> {
+    // The clock is read before the ring is seen empty: what came in between is older than the watermark allows.
+    let before = source.now();
+    let mut seen = Ok(ControlFlow::Continue(()));
+    let engine = &mut live.engine;
+    let mut show = |report: Report| {
+        if matches!(seen, Ok(ControlFlow::Continue(()))) {
+            seen = screen.report(&report);
+        }
+    };
+    let drained = source.drain(BATCH, &mut |frame| engine.frame(frame, &mut show));
+    let watermark: Option<Timestamp> = match (before, drained) {
+        (Some(before), Drained::Empty) => Some(before.before(LAG)),
+        // While records wait, nothing can be said about what else is on its way.
+        (Some(_), _) => None,
+        (None, _) => Some(engine.latest().before(FILE_LAG)),
+    };
+    if let Some(watermark) = watermark {
+        engine.tick(watermark, &mut show);
+    }
+    seen.map(|flow| (drained, flow.is_break()))
+}
+
+/// Reads what the source still holds after it was let go.
+fn drain_rest(source: &mut Source, shared: &Shared, screen: &mut dyn Screen) -> io::Result<()> {
+    if source.now().is_none() {
+        return Ok(());
+    }
+    loop {
+        let mut live = shared.lock();
+        if batch(source, &mut live, screen)?.0 != Drained::More {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,616 @@
+//! Plain counts of what the rooms said; export turns them into series, the summary into lines.
+//!
+//! Input: events and packet results. Output: the public fields. Memory is bounded by [`TallyLimits`].
+
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::Hash;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use crate::capture::frame::Timestamp;
+use crate::correlate::{Event, OrphanReason, Outcome, Parties, Stray, Transaction, Vantage};
+use crate::dns::{Edns, Message, Name, Rcode, RecordType, Response};
+use crate::packet::Transport;
+
+/// What became of one captured packet; each packet has exactly one result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PacketResult {
+    /// It held a message.
+    Message,
+    /// A TCP segment without payload.
+    TcpControl,
+    /// A TCP segment with a part of a message.
+    TcpPartial,
+    /// A fragment of a larger datagram.
+    Fragment,
+    /// An illegal header, question or record.
+    Malformed,
+    /// Not a DNS message, or one that goes the wrong way.
+    NotDns,
+    /// A second sighting of a message in a file that does not say where.
+    Duplicate,
+    /// A message whose end was not captured.
+    Snap,
+}
+
+impl PacketResult {
+    /// Every result.
+    pub const ALL: [Self; 8] = [
+        Self::Message,
+        Self::TcpControl,
+        Self::TcpPartial,
+        Self::Fragment,
+        Self::Malformed,
+        Self::NotDns,
+        Self::Duplicate,
+        Self::Snap,
+    ];
+
+    /// As it stands in labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Message => "message",
+            Self::TcpControl => "tcp_control",
+            Self::TcpPartial => "tcp_partial",
+            Self::Fragment => "fragment",
+            Self::Malformed => "malformed",
+            Self::NotDns => "not_dns",
+            Self::Duplicate => "duplicate",
+            Self::Snap => "snap",
+        }
+    }
+}
+
+/// Which kind of server was asked (metrics.md rule 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Resolver {
+    /// NodeLocal DNSCache.
+    NodeLocal,
+    /// The cluster's DNS service.
+    Cluster,
+    /// The resolver of the VPC.
+    Vpc,
+    /// A public address.
+    External,
+    /// Anything else.
+    Other,
+}
+
+impl Resolver {
+    /// As it stands in labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NodeLocal => "nodelocal",
+            Self::Cluster => "cluster",
+            Self::Vpc => "vpc",
+            Self::External => "external",
+            Self::Other => "other",
+        }
+    }
+
+    /// By the constants of facts.md section 4; `cluster` holds the addresses of the cluster's DNS service.
+    fn of(server: IpAddr, cluster: &[IpAddr]) -> Self {
+        if cluster.contains(&server) {
+            return Self::Cluster;
+        }
+        match server {
+            IpAddr::V4(ip) => match ip.octets() {
+                [169, 254, 20, 10] => Self::NodeLocal,
+                [169, 254, 169, 253] => Self::Vpc,
+                [100, 64..=127, ..] => Self::Other,
+                _ if ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip.is_unspecified() => {
+                    Self::Other
+                }
+                _ => Self::External,
+            },
+            // fd00:ec2::253
+            IpAddr::V6(ip) if ip.segments() == [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x253] => Self::Vpc,
+            IpAddr::V6(ip) if ip.segments()[0] & 0xe000 == 0x2000 => Self::External,
+            IpAddr::V6(_) => Self::Other,
+        }
+    }
+}
+
+/// Whom a series is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Subject {
+    /// A client or server by its address.
+    Address(IpAddr),
+    /// All those that found no room.
+    Other,
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(ip) => ip.fmt(f),
+            Self::Other => f.write_str("~other"),
+        }
+    }
+}
+
+/// The bounds of counting.
+#[derive(Clone, Debug)]
+pub struct TallyLimits {
+    /// Series of one metric at most; later subjects are counted as [`Subject::Other`].
+    pub max_series: usize,
+    /// Addresses of the cluster's DNS service.
+    pub cluster_dns: Vec<IpAddr>,
+}
+
+impl Default for TallyLimits {
+    fn default() -> Self {
+        Self { max_series: 10_000, cluster_dns: Vec::new() }
+    }
+}
+
+/// The values of one metric by subject and further labels.
+#[derive(Clone, Debug)]
+pub struct Series<L, V = u64> {
+    values: HashMap<(Subject, L), V>,
+    /// How often a new series found no room.
+    pub overflow: u64,
+}
+
+impl<L, V> Default for Series<L, V> {
+    fn default() -> Self {
+        Self { values: HashMap::new(), overflow: 0 }
+    }
+}
+
+impl<L: Copy + Eq + Hash + Ord, V: Default> Series<L, V> {
+    /// The value of one series; that of [`Subject::Other`] where `most` are there already.
+    fn at(&mut self, most: usize, subject: IpAddr, labels: L) -> &mut V {
+        let mut key = (Subject::Address(subject), labels);
+        if self.values.len() >= most && !self.values.contains_key(&key) {
+            self.overflow += 1;
+            key.0 = Subject::Other;
+        }
+        self.values.entry(key).or_default()
+    }
+
+    /// Number of series.
+    pub fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// No series yet?
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// All series in the order of their labels.
+    pub fn sorted(&self) -> Vec<(Subject, L, &V)> {
+        let mut all: Vec<_> =
+            self.values.iter().map(|((subject, labels), value)| (*subject, *labels, value)).collect();
+        all.sort_by_key(|(subject, labels, _)| (*subject, *labels));
+        all
+    }
+}
+
+/// Observations in fixed buckets, cumulative only when they are read.
+#[derive(Clone, Debug)]
+pub struct Buckets<const N: usize> {
+    /// Observations at most as large as the bound of that place and larger than the one before; the last is above all.
+    pub counts: [u64; N],
+    /// Sum of all observations, in the unit of the bounds.
+    pub sum: f64,
+}
+
+impl<const N: usize> Default for Buckets<N> {
+    fn default() -> Self {
+        Self { counts: [0; N], sum: 0.0 }
+    }
+}
+
+impl<const N: usize> Buckets<N> {
+    fn observe(&mut self, bounds: &[f64], value: f64) {
+        let place = bounds.partition_point(|&bound| bound < value);
+        self.counts[place.min(N - 1)] += 1;
+        self.sum += value;
+    }
+}
+
+/// Bounds of a duration in seconds: 0.00025 · 2^n, n = 0..15 (those of CoreDNS, so that the curves subtract).
+pub const DURATION_BOUNDS: [f64; 16] = [
+    0.00025, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048,
+    4.096, 8.192,
+];
+/// Bounds of a response's size in bytes: the limits that bite.
+pub const SIZE_BOUNDS: [f64; 11] =
+    [128.0, 256.0, 512.0, 768.0, 1232.0, 1452.0, 2048.0, 4096.0, 8192.0, 16384.0, 65535.0];
+
+/// Latencies in the buckets of [`DURATION_BOUNDS`].
+pub type Durations = Buckets<17>;
+/// Sizes in the buckets of [`SIZE_BOUNDS`].
+pub type Sizes = Buckets<12>;
+
+/// The EDNS payload sizes that are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum BufferSize {
+    /// No EDNS.
+    None,
+    /// Just that of plain DNS.
+    B512,
+    /// That of the flag day 2020.
+    B1232,
+    /// The old default.
+    B4096,
+    /// Any other.
+    Other,
+}
+
+impl BufferSize {
+    /// As it stands in labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::B512 => "512",
+            Self::B1232 => "1232",
+            Self::B4096 => "4096",
+            Self::Other => "other",
+        }
+    }
+
+    fn of(edns: Option<Edns>) -> Self {
+        match edns.map(|edns| edns.udp_payload_size) {
+            None => Self::None,
+            Some(512) => Self::B512,
+            Some(1232) => Self::B1232,
+            Some(4096) => Self::B4096,
+            Some(_) => Self::Other,
+        }
+    }
+}
+
+/// What was seen at the clients (metrics.md A).
+#[derive(Clone, Debug, Default)]
+pub struct ClientSide {
+    /// Queries, each once however often it was sent.
+    pub queries: Series<(Transport, RecordType, Resolver)>,
+    /// Responses in time.
+    pub responses: Series<(Transport, Rcode)>,
+    /// NODATA.
+    pub nodata: Series<RecordType>,
+    /// Queries without a response.
+    pub unanswered: Series<(Transport, Resolver)>,
+    /// Responses after the time-out.
+    pub late: Series<()>,
+    /// Queries sent again.
+    pub retransmits: Series<()>,
+    /// Responses with TC.
+    pub truncated: Series<()>,
+    /// Responses over UDP larger than the client said it takes.
+    pub oversize: Series<()>,
+    /// Time from the first send to the response.
+    pub durations: HashMap<Transport, Durations>,
+    /// Size of the responses.
+    pub sizes: HashMap<Transport, Sizes>,
+    /// Queries by the payload size that they offer.
+    pub edns: HashMap<BufferSize, u64>,
+}
+
+/// What was seen at the pods that answer (metrics.md C).
+#[derive(Clone, Debug, Default)]
+pub struct ServerSide {
+    /// Queries.
+    pub queries: Series<Transport>,
+    /// Responses.
+    pub responses: Series<(Transport, Rcode)>,
+    /// Time from query to response.
+    pub durations: Series<(), Durations>,
+}
+
+/// Servers whose latencies are kept apart in the summary, at most.
+const MAX_SUMMARY_SERVERS: usize = 256;
+/// Names and clients whose unanswered queries are kept apart in the summary, at most.
+const MAX_SUMMARY_SUBJECTS: usize = 4096;
+
+/// One server in the summary.
+#[derive(Clone, Debug)]
+pub struct ServerSummary {
+    /// Transactions.
+    pub queries: u64,
+    /// Those without a response.
+    pub unanswered: u64,
+    /// Latencies in microseconds.
+    pub latencies: Histogram<u64>,
+}
+
+/// What the exit summary tells: every transaction once, at the vantage nearest to its client.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// The times of the first and the last packet.
+    pub span: Option<(Timestamp, Timestamp)>,
+    /// Answered transactions.
+    pub answered: u64,
+    /// Unanswered transactions.
+    pub unanswered: u64,
+    /// Transactions that still waited when the capture ended.
+    pub waiting: u64,
+    /// Responses by code; NODATA apart from the other NOERROR.
+    pub rcodes: HashMap<Rcode, u64>,
+    /// NODATA.
+    pub nodata: u64,
+    /// TC=1.
+    pub truncated: u64,
+    /// Responses after the time-out.
+    pub late: u64,
+    /// Queries sent again.
+    pub retransmits: u64,
+    /// By server.
+    pub servers: HashMap<SocketAddr, ServerSummary>,
+    /// Unanswered queries by client.
+    pub unanswered_clients: HashMap<IpAddr, u64>,
+    /// Unanswered queries by name.
+    pub unanswered_names: HashMap<Name, u64>,
+    /// Responses without a query.
+    pub orphans: u64,
+    /// Those of them that came before any query could have been seen.
+    pub mid_flight: u64,
+}
+
+impl Summary {
+    /// All transactions.
+    pub fn queries(&self) -> u64 {
+        self.answered + self.unanswered + self.waiting
+    }
+}
+
+/// All counts.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    limits: TallyLimits,
+    /// Packets by vantage and result.
+    pub packets: HashMap<(Vantage, PacketResult), u64>,
+    /// Of those counted as the client's, the packets whose place alone did not say so (`Verdict::NodeOrUplink`).
+    pub node_packets: u64,
+    /// Packets that were delivered but are no DNS by port.
+    pub filtered: u64,
+    /// Second and later fragments, which carry no ports.
+    pub later_fragments: u64,
+    /// Queries and responses.
+    pub messages: (u64, u64),
+    /// Open queries that gave way.
+    pub evictions: u64,
+    /// Responses without a waiting query.
+    pub orphans: HashMap<OrphanReason, u64>,
+    /// At the clients.
+    pub client: ClientSide,
+    /// At the servers.
+    pub server: ServerSide,
+    /// For the exit summary.
+    pub summary: Summary,
+}
+
+impl Tally {
+    /// Nothing counted yet.
+    pub fn new(limits: TallyLimits) -> Self {
+        Self {
+            limits,
+            packets: HashMap::new(),
+            node_packets: 0,
+            filtered: 0,
+            later_fragments: 0,
+            messages: (0, 0),
+            evictions: 0,
+            orphans: HashMap::new(),
+            client: ClientSide::default(),
+            server: ServerSide::default(),
+            summary: Summary::default(),
+        }
+    }
+
+    /// All packets that have a result.
+    pub fn captured(&self) -> u64 {
+        self.packets.values().sum()
+    }
+
+    /// The time of a packet.
+    pub(crate) fn span(&mut self, time: Timestamp) {
+        let (first, last) = self.summary.span.get_or_insert((time, time));
+        *first = (*first).min(time);
+        *last = (*last).max(time);
+    }
+
+    /// The result of a packet; `certain`: its place alone told the vantage.
+    pub(crate) fn packet(&mut self, vantage: Vantage, result: PacketResult, certain: bool) {
+        *self.packets.entry((vantage, result)).or_default() += 1;
+        if !certain && vantage == Vantage::Client {
+            self.node_packets += 1;
+        }
+    }
+
+    pub(crate) fn filtered(&mut self) {
+        self.filtered += 1;
+    }
+
+    pub(crate) fn later_fragment(&mut self) {
+        self.later_fragments += 1;
+    }
+
+    pub(crate) fn message(&mut self, message: &Message) {
+        match message {
+            Message::Query(_) => self.messages.0 += 1,
+            Message::Response(_) => self.messages.1 += 1,
+        }
+    }
+
+    /// Counts what the correlator said.
+    pub(crate) fn event(&mut self, event: &Event) {
+        match event {
+            Event::Opened { parties, qtype, edns } => {
+                self.opened(parties, qtype.unwrap_or(RecordType(0)), *edns)
+            }
+            Event::Retransmitted { parties } => {
+                if parties.vantage == Vantage::Client {
+                    *self.client.retransmits.at(self.limits.max_series, parties.client.ip(), ()) += 1;
+                }
+                if parties.vantage != Vantage::Server {
+                    self.summary.retransmits += 1;
+                }
+            }
+            Event::Closed(transaction) => self.closed(transaction),
+            Event::Late { stray, .. } => {
+                if stray.parties.vantage == Vantage::Client {
+                    *self.client.late.at(self.limits.max_series, stray.parties.client.ip(), ()) += 1;
+                }
+                self.summary.late += 1;
+            }
+            Event::Orphan { stray, reason } => self.orphan(stray, *reason),
+            Event::Evicted => self.evictions += 1,
+            Event::Copy => {}
+        }
+    }
+
+    fn opened(&mut self, parties: &Parties, qtype: RecordType, edns: Option<Edns>) {
+        let most = self.limits.max_series;
+        match parties.vantage {
+            Vantage::Client => {
+                let resolver = Resolver::of(parties.server.ip(), &self.limits.cluster_dns);
+                let labels = (parties.transport, listed(qtype), resolver);
+                *self.client.queries.at(most, parties.client.ip(), labels) += 1;
+                *self.client.edns.entry(BufferSize::of(edns)).or_default() += 1;
+            }
+            Vantage::Server => *self.server.queries.at(most, parties.server.ip(), parties.transport) += 1,
+            Vantage::Uplink | Vantage::Unknown => {}
+        }
+    }
+
+    fn closed(&mut self, transaction: &Transaction) {
+        let Transaction { parties, outcome, .. } = transaction;
+        match (parties.vantage, outcome) {
+            (Vantage::Client, Outcome::Answered { response, latency }) => {
+                self.client_response(transaction, response, *latency);
+            }
+            (Vantage::Client, Outcome::Unanswered { .. }) => {
+                let resolver = Resolver::of(parties.server.ip(), &self.limits.cluster_dns);
+                let labels = (parties.transport, resolver);
+                *self.client.unanswered.at(self.limits.max_series, parties.client.ip(), labels) += 1;
+            }
+            (Vantage::Server, Outcome::Answered { response, latency }) => {
+                let most = self.limits.max_series;
+                let server = parties.server.ip();
+                *self.server.responses.at(most, server, (parties.transport, listed_rcode(response.rcode))) +=
+                    1;
+                let durations = self.server.durations.at(most, server, ());
+                durations.observe(&DURATION_BOUNDS, latency.as_secs_f64());
+            }
+            _ => {}
+        }
+        if !transaction.echo {
+            self.summarise(transaction);
+        }
+    }
+
+    fn client_response(&mut self, transaction: &Transaction, response: &Response, latency: Duration) {
+        let most = self.limits.max_series;
+        let Parties { transport, client, .. } = transaction.parties;
+        let side = &mut self.client;
+        *side.responses.at(most, client.ip(), (transport, listed_rcode(response.rcode))) += 1;
+        if response.is_nodata() {
+            let qtype = response.question.as_ref().map_or(RecordType(0), |question| question.qtype);
+            *side.nodata.at(most, client.ip(), listed(qtype)) += 1;
+        }
+        if response.header.truncated() {
+            *side.truncated.at(most, client.ip(), ()) += 1;
+        }
+        if transport == Transport::Udp && response.length > transaction.query.udp_limit() {
+            *side.oversize.at(most, client.ip(), ()) += 1;
+        }
+        side.durations.entry(transport).or_default().observe(&DURATION_BOUNDS, latency.as_secs_f64());
+        side.sizes.entry(transport).or_default().observe(&SIZE_BOUNDS, response.length as f64);
+    }
+
+    fn orphan(&mut self, stray: &Stray, reason: OrphanReason) {
+        *self.orphans.entry(reason).or_default() += 1;
+        if reason == OrphanReason::NoQuery {
+            self.summary.orphans += 1;
+            // Its query may have been sent up to a time-out before the first packet.
+            let begin = self.summary.span.map_or(stray.time, |(first, _)| first);
+            if stray.time.since(begin) < Duration::from_secs(6) {
+                self.summary.mid_flight += 1;
+            }
+        }
+    }
+
+    fn summarise(&mut self, transaction: &Transaction) {
+        let Transaction { parties, query, outcome, .. } = transaction;
+        let summary = &mut self.summary;
+        let server = match summary.servers.len() {
+            MAX_SUMMARY_SERVERS.. if !summary.servers.contains_key(&parties.server) => None,
+            _ => Some(summary.servers.entry(parties.server).or_insert_with(ServerSummary::new)),
+        };
+        match outcome {
+            Outcome::Answered { response, latency } => {
+                summary.answered += 1;
+                if response.is_nodata() {
+                    summary.nodata += 1;
+                } else {
+                    *summary.rcodes.entry(response.rcode).or_default() += 1;
+                }
+                summary.truncated += u64::from(response.header.truncated());
+                if let Some(server) = server {
+                    server.queries += 1;
+                    server.latencies.saturating_record(latency.as_micros() as u64);
+                }
+            }
+            Outcome::Unanswered { .. } => {
+                summary.unanswered += 1;
+                if let Some(server) = server {
+                    server.queries += 1;
+                    server.unanswered += 1;
+                }
+                add_bounded(&mut summary.unanswered_clients, parties.client.ip());
+                if let Some(question) = &query.question {
+                    add_bounded(&mut summary.unanswered_names, question.qname.clone());
+                }
+            }
+            Outcome::Waiting { .. } => summary.waiting += 1,
+        }
+    }
+}
+
+impl ServerSummary {
+    fn new() -> Self {
+        #[expect(
+            clippy::unwrap_used,
+            reason = "the library accepts these constants: 1 µs to 60 s, two digits"
+        )]
+        let latencies = Histogram::new_with_bounds(1, 60_000_000, 2).unwrap();
+        Self { queries: 0, unanswered: 0, latencies }
+    }
+}
+
+fn add_bounded<K: Eq + Hash>(counts: &mut HashMap<K, u64>, key: K) {
+    if counts.len() < MAX_SUMMARY_SUBJECTS || counts.contains_key(&key) {
+        *counts.entry(key).or_default() += 1;
+    }
+}
+
+/// The types that have a label of their own; all others are type 0.
+fn listed(qtype: RecordType) -> RecordType {
+    const LISTED: [RecordType; 12] = [
+        RecordType::A,
+        RecordType::AAAA,
+        RecordType::PTR,
+        RecordType::SRV,
+        RecordType::TXT,
+        RecordType::CNAME,
+        RecordType::MX,
+        RecordType::NS,
+        RecordType::SOA,
+        RecordType::HTTPS,
+        RecordType::SVCB,
+        RecordType::ANY,
+    ];
+    if LISTED.contains(&qtype) { qtype } else { RecordType(0) }
+}
+
+/// The codes that have a label of their own; all others are `u16::MAX`.
+fn listed_rcode(rcode: Rcode) -> Rcode {
+    if rcode <= Rcode::REFUSED { rcode } else { Rcode(u16::MAX) }
+}
