@@ -1,0 +1,294 @@
+//! What the user typed, and one file per command.
+
+mod check;
+mod serve;
+mod watch;
+
+use std::collections::HashSet;
+use std::io::IsTerminal as _;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::capture::interfaces::Selection;
+use crate::capture::{AttachMethod, CaptureMethod, LiveConfig};
+use crate::correlate::Limits;
+use crate::engine::EngineConfig;
+use crate::tally::TallyLimits;
+
+/// When a command could not do what was asked.
+const TROUBLE: u8 = 2;
+
+/// Watches the DNS traffic of this node.
+///
+/// Without a command: watch.
+#[derive(Parser)]
+#[command(
+    name = "nslookout",
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    watch: WatchArgs,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Print one line per DNS transaction, live or from a file
+    Watch(WatchArgs),
+    /// Run as an agent: /metrics, /healthz and /readyz over HTTP
+    Serve(ServeArgs),
+    /// Can I capture here? Kernel, permissions, interfaces, and why each is watched
+    Check(LiveArgs),
+}
+
+/// Where to capture.
+#[derive(Args, Clone)]
+pub(crate) struct LiveArgs {
+    /// Interface or shell pattern; may be given several times [default: any = pods, uplinks and lo]
+    #[arg(short, long = "interface", value_name = "NAME")]
+    interfaces: Vec<String>,
+    /// Port of DNS servers; may be given several times
+    #[arg(long = "port", value_name = "PORT", default_value = "53", value_parser = clap::value_parser!(u16).range(1..))]
+    ports: Vec<u16>,
+    /// Live source
+    #[arg(long, value_enum, default_value_t = CaptureArg::Auto)]
+    capture: CaptureArg,
+    /// How eBPF programs are attached
+    #[arg(long, value_enum, default_value_t = AttachArg::Auto)]
+    attach: AttachArg,
+    /// Room between kernel and agent, in MiB: a power of two
+    #[arg(long, value_name = "MIB", default_value_t = 8, value_parser = parse_ring)]
+    ring: u32,
+}
+
+/// How to match queries with responses.
+#[derive(Args, Clone)]
+pub(crate) struct MatchArgs {
+    /// A query is unanswered this long after its last send (at most 30 s after the first)
+    #[arg(long, value_name = "TIME", default_value = "6s", value_parser = parse_duration)]
+    timeout: Duration,
+    /// Waiting queries that are kept in memory
+    #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1..))]
+    max_inflight: u32,
+}
+
+#[derive(Args)]
+struct WatchArgs {
+    #[command(flatten)]
+    live: LiveArgs,
+    #[command(flatten)]
+    matching: MatchArgs,
+    /// Read packets from a pcap file instead of the node's interfaces
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["interfaces", "capture", "attach", "ring", "longest"])]
+    read: Option<PathBuf>,
+    /// Stop after this many lines
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// Print addresses, not names of workloads (names are never asked of DNS)
+    #[arg(short = 'n', long)]
+    numeric: bool,
+    /// Form of the lines on standard output
+    #[arg(short, long, value_enum, default_value_t = OutputArg::Text)]
+    output: OutputArg,
+    /// Print flags, sizes, EDNS and place of each transaction, and malformed packets
+    #[arg(short, long)]
+    verbose: bool,
+    /// Stop after this time, e.g. 30s
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
+    longest: Option<Duration>,
+    /// Colour
+    #[arg(long, value_enum, default_value_t = ColourArg::Auto)]
+    color: ColourArg,
+}
+
+#[derive(Args)]
+struct ServeArgs {
+    #[command(flatten)]
+    live: LiveArgs,
+    #[command(flatten)]
+    matching: MatchArgs,
+    /// Address and port of the HTTP server
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:9953", env = "NSLOOKOUT_LISTEN")]
+    listen: SocketAddr,
+    /// Series of one metric; later workloads are counted as ~other
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    max_series: u32,
+    /// Address of the cluster's DNS service; may be given several times
+    #[arg(long, value_name = "ADDRESS")]
+    cluster_dns: Vec<IpAddr>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum CaptureArg {
+    /// eBPF, or a packet socket where that is not allowed
+    Auto,
+    /// eBPF or nothing
+    Ebpf,
+    /// A packet socket
+    Packet,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum AttachArg {
+    /// tcx where the kernel has it (6.6), else clsact
+    Auto,
+    /// tcx or nothing
+    Tcx,
+    /// A clsact filter
+    Clsact,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum OutputArg {
+    /// Lines for people
+    Text,
+    /// One JSON object per line
+    Json,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum ColourArg {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+impl ColourArg {
+    fn wanted(self) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Never => false,
+            Self::Auto => {
+                std::io::stdout().is_terminal()
+                    && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            }
+        }
+    }
+}
+
+impl LiveArgs {
+    fn config(&self) -> LiveConfig {
+        LiveConfig {
+            selection: Selection::new(&self.interfaces),
+            capture: match self.capture {
+                CaptureArg::Auto => CaptureMethod::Auto,
+                CaptureArg::Ebpf => CaptureMethod::Ebpf,
+                CaptureArg::Packet => CaptureMethod::Packet,
+            },
+            attach: match self.attach {
+                AttachArg::Auto => AttachMethod::Auto,
+                AttachArg::Tcx => AttachMethod::Tcx,
+                AttachArg::Clsact => AttachMethod::Clsact,
+            },
+            ports: self.port_set(),
+            ring_bytes: self.ring << 20,
+        }
+    }
+
+    fn port_set(&self) -> HashSet<u16> {
+        self.ports.iter().copied().collect()
+    }
+
+    /// `port 53`, for the line that says what is listened to.
+    fn ports_text(&self) -> String {
+        let mut ports: Vec<u16> = self.port_set().into_iter().collect();
+        ports.sort_unstable();
+        let list: Vec<String> = ports.iter().map(u16::to_string).collect();
+        format!("udp+tcp port{} {}", if list.len() == 1 { "" } else { "s" }, list.join(", "))
+    }
+}
+
+impl MatchArgs {
+    fn engine(&self, live: &LiveArgs, tally: TallyLimits) -> EngineConfig {
+        let longest = Limits::default().longest.max(self.timeout);
+        let limits = Limits { timeout: self.timeout, longest, max_inflight: self.max_inflight as usize };
+        EngineConfig { ports: live.port_set(), limits, tally }
+    }
+}
+
+/// Reads the command line and does what it says.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match &cli.command {
+        None => watch::run(&cli.watch),
+        Some(Command::Watch(args)) => watch::run(args),
+        Some(Command::Serve(args)) => serve::run(args),
+        Some(Command::Check(args)) => check::run(args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("nslookout: {error:#}");
+            ExitCode::from(TROUBLE)
+        }
+    }
+}
+
+/// A number with a unit: `500ms`, `6s`, `2m`, `1h`.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let advice = || format!("`{text}` is no time; write a number and a unit: 500ms, 30s, 2m, 1h");
+    let split =
+        text.find(|character: char| !character.is_ascii_digit() && character != '.').ok_or_else(advice)?;
+    let (number, unit) = text.split_at(split);
+    let number: f64 = number.parse().map_err(|_| advice())?;
+    let seconds = match unit {
+        "ms" => number / 1e3,
+        "s" => number,
+        "m" => number * 60.0,
+        "h" => number * 3600.0,
+        _ => return Err(advice()),
+    };
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(duration) if !duration.is_zero() && seconds <= 31_536_000.0 => Ok(duration),
+        _ => Err(advice()),
+    }
+}
+
+/// The kernel wants a power of two.
+fn parse_ring(text: &str) -> Result<u32, String> {
+    match text.parse::<u32>() {
+        Ok(mib) if mib.is_power_of_two() && mib <= 1024 => Ok(mib),
+        _ => Err(format!("`{text}` is no size of a ring; write a power of two from 1 to 1024 (MiB)")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times_have_a_unit() {
+        assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_duration("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
+        for bad in ["", "6", "s", "-1s", "6 s", "1e9s", "0s", "99999999h", "..s"] {
+            assert!(parse_duration(bad).is_err_and(|error| error.contains(bad)), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_ring_is_a_power_of_two() {
+        assert_eq!(parse_ring("8"), Ok(8));
+        for bad in ["0", "3", "2048", "-1", "x"] {
+            assert!(parse_ring(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! `nslookout serve`: the agent behind an HTTP server.
+
+use std::io;
+use std::net::TcpListener;
+use std::ops::ControlFlow;
+use std::process::ExitCode;
+use std::thread::JoinHandle;
+
+use anyhow::{Context as _, Result, anyhow};
+use tokio::sync::oneshot;
+
+use super::ServeArgs;
+use super::watch::open_live;
+use crate::capture::ebpf::kernel;
+use crate::engine::{Engine, Report};
+use crate::export::http;
+use crate::export::metrics::{Build, Metrics};
+use crate::export::summary::{statistics, summary};
+use crate::live::{Live, Screen, Shared, Signals};
+use crate::tally::TallyLimits;
+
+pub(super) fn run(args: &ServeArgs) -> Result<ExitCode> {
+    let signals = Signals::catch().context("failed to catch signals")?;
+    // First the address, which may be taken: nothing has been attached yet then.
+    let listener = TcpListener::bind(args.listen)
+        .with_context(|| format!("failed to listen on {} (--listen chooses another address)", args.listen))?;
+    let address = listener.local_addr().context("failed to ask for the address of the listener")?;
+    let tally = TallyLimits { max_series: args.max_series as usize, cluster_dns: args.cluster_dns.clone() };
+    let shared = Shared::new(Engine::new(args.matching.engine(&args.live, tally)));
+    let server = Server::start(listener, &shared)?;
+    let mut source = open_live(&args.live)?;
+    eprintln!("metrics on http://{address}/metrics");
+
+    let result = crate::live::run(&mut source, &shared, &signals, None, &mut Silent);
+    server.stop()?;
+    result.context("the capture ended")?;
+    let live = shared.lock();
+    let name = args.live.config().selection.to_string();
+    eprint!(
+        "\n{}",
+        summary(live.engine.tally(), live.counters.as_ref(), &name, &jiff::tz::TimeZone::system())
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The HTTP server in a thread of its own.
+struct Server {
+    thread: JoinHandle<io::Result<()>>,
+    stop: oneshot::Sender<()>,
+}
+
+impl Server {
+    fn start(listener: TcpListener, shared: &Shared) -> Result<Self> {
+        let build = Build {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            revision: option_env!("NSLOOKOUT_REVISION").unwrap_or("unknown").to_owned(),
+            kernel: kernel(),
+        };
+        let metrics = Metrics::new(shared.clone(), build);
+        let (stop, stopped) = oneshot::channel();
+        let shared = shared.clone();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("failed to start the HTTP server")?;
+        let thread = std::thread::Builder::new()
+            .name("http".into())
+            .spawn(move || {
+                let shutdown = async move {
+                    // A sender that is gone means the same as one that spoke.
+                    let _ = stopped.await;
+                };
+                runtime.block_on(http::serve(listener, metrics, shared, shutdown))
+            })
+            .context("failed to start the HTTP server")?;
+        Ok(Self { thread, stop })
+    }
+
+    fn stop(self) -> Result<()> {
+        // A server that has ended already has its reason to tell.
+        let _ = self.stop.send(());
+        self.thread.join().map_err(|_| anyhow!("the HTTP server panicked"))?.context("the HTTP server failed")
+    }
+}
+
+/// The agent prints nothing but statistics when asked.
+struct Silent;
+
+impl Screen for Silent {
+    fn report(&mut self, _report: &Report) -> io::Result<ControlFlow<()>> {
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn statistics(&mut self, live: &Live) {
+        eprint!("{}", statistics(live.engine.tally(), live.counters.as_ref()));
+    }
+}

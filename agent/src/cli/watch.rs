@@ -1,0 +1,168 @@
+//! `nslookout watch`: one line per transaction, then a summary.
+
+use std::io::{self, BufWriter, IsTerminal as _, Stdout, Write as _};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+
+use super::{LiveArgs, OutputArg, WatchArgs};
+use crate::capture::Source;
+use crate::capture::counters::Method;
+use crate::capture::interfaces::name_of;
+use crate::correlate::Event;
+use crate::engine::{Engine, Report};
+use crate::export::json::{self, InterfaceNames};
+use crate::export::summary::{statistics, summary};
+use crate::export::text::{Lines, Style};
+use crate::live::{Live, Screen, Shared, Signals};
+use crate::tally::TallyLimits;
+
+pub(super) fn run(args: &WatchArgs) -> Result<ExitCode> {
+    let signals = Signals::catch().context("failed to catch signals")?;
+    let (mut source, name) = match &args.read {
+        Some(path) => (Source::file(path)?, path.display().to_string()),
+        None => (open_live(&args.live)?, args.live.config().selection.to_string()),
+    };
+    let shared = Shared::new(Engine::new(args.matching.engine(&args.live, TallyLimits::default())));
+    let mut terminal = Terminal::new(args);
+    let result = terminal
+        .begin()
+        .and_then(|()| crate::live::run(&mut source, &shared, &signals, args.longest, &mut terminal));
+    match result {
+        // Whoever read our lines has seen enough (`| head`).
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
+        other => other.context("failed to write to standard output")?,
+    }
+    let live = shared.lock();
+    eprint!("\n{}", summary(live.engine.tally(), live.counters.as_ref(), &name, &terminal.zone));
+    Ok(tell_trouble(&source, args.read.as_deref()))
+}
+
+/// Opens the live source and tells on standard error what is listened to.
+pub(super) fn open_live(args: &LiveArgs) -> Result<Source> {
+    let config = args.config();
+    let mut started = Source::live(&config)?;
+    for note in &started.notes {
+        eprintln!("nslookout: {note}");
+    }
+    let counters = started.source.counters().unwrap_or_default();
+    if counters.interfaces.is_empty() {
+        eprintln!(
+            "nslookout: `{}` matches no interface yet; one that appears will be watched",
+            config.selection
+        );
+    }
+    let hooks: u32 = counters.interfaces.iter().map(|interface| interface.hooks).sum();
+    let how = match counters.interfaces.first().map(|interface| interface.method) {
+        Some(Method::PacketSocket) => ", packet socket".to_owned(),
+        Some(method) => {
+            format!(", {hooks} hooks attached by {} in {:.2} s", method.as_str(), started.took.as_secs_f64())
+        }
+        None => String::new(),
+    };
+    eprintln!(
+        "listening on {} ({} interface{}{how}), {}, addresses only",
+        config.selection,
+        counters.interfaces.len(),
+        if counters.interfaces.len() == 1 { "" } else { "s" },
+        args.ports_text()
+    );
+    Ok(started.source)
+}
+
+/// A file that ends badly was used as far as it went, and says so.
+fn tell_trouble(source: &Source, path: Option<&Path>) -> ExitCode {
+    if let (Source::File(file), Some(path)) = (source, path)
+        && let Some(trouble) = file.trouble()
+    {
+        eprintln!("nslookout: {}: {trouble}", path.display());
+    }
+    ExitCode::SUCCESS
+}
+
+/// Standard output.
+struct Terminal {
+    out: BufWriter<Stdout>,
+    lines: Option<Lines>,
+    zone: jiff::tz::TimeZone,
+    names: InterfaceNames,
+    left: Option<u64>,
+}
+
+impl Terminal {
+    fn new(args: &WatchArgs) -> Self {
+        let stdout = io::stdout();
+        let columns = stdout.is_terminal().then(|| {
+            rustix::termios::tcgetwinsize(&stdout).map_or(80, |size| usize::from(size.ws_col).max(80))
+        });
+        let style = Style::new(columns, args.verbose, args.color.wanted());
+        let zone = style.zone.clone();
+        let lines = (args.output == OutputArg::Text).then(|| Lines::new(style, columns.is_some()));
+        Self {
+            out: BufWriter::with_capacity(64 * 1024, stdout),
+            lines,
+            zone,
+            names: InterfaceNames::new(),
+            left: args.count,
+        }
+    }
+
+    fn begin(&mut self) -> io::Result<()> {
+        if let Some(lines) = &self.lines {
+            writeln!(self.out, "{}", lines.heading())?;
+        }
+        self.out.flush()
+    }
+
+    /// The line of a report, if it has one.
+    fn line(&mut self, report: &Report) -> Option<String> {
+        learn_names(&mut self.names, report);
+        match (&self.lines, report) {
+            (Some(lines), _) => lines.line(report, &self.names),
+            (None, Report::Event(event)) => json::object(event, &self.names).map(|object| object.to_string()),
+            (None, Report::Malformed { .. }) => None,
+        }
+    }
+}
+
+impl Screen for Terminal {
+    fn report(&mut self, report: &Report) -> io::Result<ControlFlow<()>> {
+        let Some(line) = self.line(report) else { return Ok(ControlFlow::Continue(())) };
+        if self.left == Some(0) {
+            return Ok(ControlFlow::Break(()));
+        }
+        writeln!(self.out, "{line}")?;
+        if let Some(left) = &mut self.left {
+            *left -= 1;
+            if *left == 0 {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
+    fn statistics(&mut self, live: &Live) {
+        eprint!("{}", statistics(live.engine.tally(), live.counters.as_ref()));
+    }
+}
+
+/// Asks the kernel for the name of an interface when it is first needed.
+fn learn_names(names: &mut InterfaceNames, report: &Report) {
+    let place = match report {
+        Report::Event(Event::Closed(transaction)) => transaction.parties.place,
+        Report::Event(Event::Late { stray, .. }) => stray.parties.place,
+        _ => None,
+    };
+    if let Some(place) = place
+        && !names.contains_key(&place.ifindex)
+        && let Some(name) = name_of(place.ifindex)
+    {
+        names.insert(place.ifindex, name);
+    }
+}

@@ -1,0 +1,135 @@
+//! One JSON object per line. The schema stands in docs/json.md.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value, json};
+
+use crate::capture::frame::{Direction, Ifindex, Timestamp};
+use crate::correlate::{Event, Outcome, Parties, Stray, Transaction};
+use crate::dns::{Edns, Query, Question, Response};
+
+/// Names of interfaces by number.
+pub type InterfaceNames = HashMap<Ifindex, String>;
+
+/// The object of an event that has a line; `None` for those that are only counted.
+pub fn object(event: &Event, names: &InterfaceNames) -> Option<Value> {
+    match event {
+        Event::Closed(transaction) if !transaction.echo => Some(of_transaction(transaction, names)),
+        Event::Late { stray, latency } => {
+            let mut object = of_stray(stray, names);
+            object.insert("outcome".into(), "late".into());
+            object.insert("latency_ns".into(), nanos(*latency));
+            Some(Value::Object(object))
+        }
+        _ => None,
+    }
+}
+
+fn of_transaction(transaction: &Transaction, names: &InterfaceNames) -> Value {
+    let Transaction { parties, query, first_sent, sends, outcome, .. } = transaction;
+    let mut object = of_parties(parties, names);
+    object.insert("time".into(), time(transaction.ended()));
+    object.insert("query_time".into(), time(*first_sent));
+    add_question(&mut object, query.question.as_ref());
+    add_query(&mut object, query);
+    object.insert("sends".into(), (*sends).into());
+    match outcome {
+        Outcome::Answered { response, latency } => {
+            object.insert("outcome".into(), "answered".into());
+            object.insert("latency_ns".into(), nanos(*latency));
+            add_response(&mut object, response);
+        }
+        Outcome::Unanswered { waited } => {
+            object.insert("outcome".into(), "unanswered".into());
+            object.insert("waited_ns".into(), nanos(*waited));
+        }
+        Outcome::Waiting { waited } => {
+            object.insert("outcome".into(), "waiting".into());
+            object.insert("waited_ns".into(), nanos(*waited));
+        }
+    }
+    Value::Object(object)
+}
+
+fn of_stray(stray: &Stray, names: &InterfaceNames) -> Map<String, Value> {
+    let mut object = of_parties(&stray.parties, names);
+    object.insert("time".into(), time(stray.time));
+    object.insert("id".into(), stray.response.header.id.into());
+    add_question(&mut object, stray.response.question.as_ref());
+    add_response(&mut object, &stray.response);
+    object
+}
+
+fn of_parties(parties: &Parties, names: &InterfaceNames) -> Map<String, Value> {
+    let mut object = Map::new();
+    object.insert("vantage".into(), parties.vantage.as_str().into());
+    if let Some(place) = parties.place {
+        object.insert("interface".into(), names.get(&place.ifindex).cloned().into());
+        object.insert("ifindex".into(), place.ifindex.0.into());
+        let direction = match place.direction {
+            Direction::Ingress => "ingress",
+            Direction::Egress => "egress",
+        };
+        object.insert("direction".into(), direction.into());
+    }
+    object.insert("client".into(), parties.client.ip().to_string().into());
+    object.insert("client_port".into(), parties.client.port().into());
+    object.insert("server".into(), parties.server.ip().to_string().into());
+    object.insert("server_port".into(), parties.server.port().into());
+    object.insert("transport".into(), parties.transport.as_str().into());
+    object
+}
+
+fn add_question(object: &mut Map<String, Value>, question: Option<&Question>) {
+    object.insert("qname".into(), question.map(|question| question.qname.to_string()).into());
+    object.insert("qtype".into(), question.map(|question| question.qtype.to_string()).into());
+    object.insert("qclass".into(), question.map(|question| question.qclass).into());
+}
+
+fn add_query(object: &mut Map<String, Value>, query: &Query) {
+    object.insert("id".into(), query.header.id.into());
+    object.insert("opcode".into(), query.header.opcode().into());
+    object.insert("query_flags".into(), query.header.flags.into());
+    object.insert("query_bytes".into(), query.length.into());
+    object.insert("query_edns".into(), of_edns(query.edns));
+}
+
+fn add_response(object: &mut Map<String, Value>, response: &Response) {
+    object.insert("rcode".into(), response.rcode.to_string().into());
+    object.insert("nodata".into(), response.is_nodata().into());
+    object.insert("truncated".into(), response.header.truncated().into());
+    object.insert("authoritative".into(), response.header.authoritative().into());
+    object.insert("response_flags".into(), response.header.flags.into());
+    object.insert("response_bytes".into(), response.length.into());
+    object.insert("response_edns".into(), of_edns(response.edns));
+    object.insert("partial".into(), response.partial.into());
+    let answers = response.answers.iter().map(|answer| {
+        json!({
+            "name": answer.name.to_string(),
+            "type": answer.record_type.to_string(),
+            "ttl": answer.ttl,
+            "data": answer.data(),
+        })
+    });
+    object.insert("answers".into(), answers.collect::<Vec<_>>().into());
+}
+
+fn of_edns(edns: Option<Edns>) -> Value {
+    edns.map_or(Value::Null, |edns| {
+        json!({
+            "udp_payload_size": edns.udp_payload_size,
+            "version": edns.version,
+            "dnssec_ok": edns.dnssec_ok,
+        })
+    })
+}
+
+fn nanos(duration: std::time::Duration) -> Value {
+    (duration.as_nanos() as u64).into()
+}
+
+/// RFC 3339 in UTC with nanoseconds.
+fn time(timestamp: Timestamp) -> Value {
+    let time = jiff::Timestamp::from_nanosecond(i128::from(timestamp.as_nanos())).unwrap_or_default();
+    format!("{time:.9}").into()
+}

@@ -1,0 +1,432 @@
+//! Every metric's name, help and labels, and nothing else: values come from [`Tally`] and [`CaptureCounters`].
+//!
+//! The contract is docs/metrics.md. OpenMetrics is what prometheus-client writes; the classic text format is rendered
+//! from it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::Hash;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::capture::counters::CaptureCounters;
+use crate::capture::frame::InterfaceKind;
+use crate::correlate::{OrphanReason, Vantage};
+use crate::dns::{Rcode, RecordType};
+use crate::live::{Live, Shared};
+use crate::packet::Transport;
+use crate::tally::{Buckets, DURATION_BOUNDS, PacketResult, SIZE_BOUNDS, Series, Subject};
+
+/// What stands before every name.
+const PREFIX: &str = "nslookout";
+/// The platform, where nothing says to which namespace a client belongs (metrics.md).
+const NAMESPACE: &str = "host";
+
+/// What the agent says of its own build.
+#[derive(Clone, Debug)]
+pub struct Build {
+    /// The crate's version.
+    pub version: String,
+    /// The commit it was built from.
+    pub revision: String,
+    /// `uname -r`.
+    pub kernel: String,
+}
+
+/// All metrics, ready to be written.
+pub struct Metrics(Registry);
+
+impl Metrics {
+    /// Of a running capture.
+    pub fn new(shared: Shared, build: Build) -> Self {
+        let mut registry = Registry::with_prefix(PREFIX);
+        registry.register_collector(Box::new(All { shared, build }));
+        Self(registry)
+    }
+
+    /// OpenMetrics 1.0.
+    pub fn open_metrics(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.0)?;
+        Ok(text)
+    }
+
+    /// The classic text format 0.0.4.
+    pub fn classic(&self) -> Result<String, fmt::Error> {
+        self.open_metrics().map(|text| to_classic(&text))
+    }
+}
+
+/// Rewrites OpenMetrics as text 0.0.4: no `# UNIT`, no `# EOF`, and a counter's HELP and TYPE bear the name of its
+/// samples.
+fn to_classic(open_metrics: &str) -> String {
+    let mut text = String::with_capacity(open_metrics.len());
+    // HELP comes before TYPE, so it waits until the type is known.
+    let mut help: Option<(&str, &str)> = None;
+    for line in open_metrics.lines() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            help = rest.split_once(' ');
+        } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' '))
+        {
+            let suffix = if kind == "counter" { "_total" } else { "" };
+            if let Some((_, help)) = help.take() {
+                text.push_str(&format!("# HELP {name}{suffix} {help}\n"));
+            }
+            text.push_str(&format!("# TYPE {name}{suffix} {kind}\n"));
+        } else if !line.starts_with('#') {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    text
+}
+
+type Labels = Vec<(&'static str, String)>;
+
+/// Names and help are given once, here; the values of one metric are an iterator of labels and numbers.
+struct Writer<'a>(DescriptorEncoder<'a>);
+
+impl Writer<'_> {
+    fn counter<V>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = (Labels, V)>,
+    ) -> fmt::Result
+    where
+        V: prometheus_client::encoding::EncodeCounterValue,
+    {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (labels, value) in values {
+            metric.encode_family(&labels)?.encode_counter::<NoLabelSet, _, f64>(&value, None)?;
+        }
+        Ok(())
+    }
+
+    fn gauge<V>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = (Labels, V)>,
+    ) -> fmt::Result
+    where
+        V: prometheus_client::encoding::EncodeGaugeValue,
+    {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (labels, value) in values {
+            metric.encode_family(&labels)?.encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
+    /// `unit` is added to the name.
+    fn histogram<'v, const N: usize>(
+        &mut self,
+        name: &str,
+        unit: Unit,
+        help: &str,
+        bounds: &[f64],
+        values: impl IntoIterator<Item = (Labels, &'v Buckets<N>)>,
+    ) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, Some(&unit), MetricType::Histogram)?;
+        for (labels, buckets) in values {
+            let bounded = bounds.iter().copied().chain([f64::INFINITY]);
+            let counts: Vec<(f64, u64)> = bounded.zip(buckets.counts).collect();
+            let all = buckets.counts.iter().sum();
+            metric.encode_family(&labels)?.encode_histogram::<NoLabelSet>(buckets.sum, all, &counts, None)?;
+        }
+        Ok(())
+    }
+}
+
+struct All {
+    shared: Shared,
+    build: Build,
+}
+
+impl fmt::Debug for All {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("All")
+    }
+}
+
+impl Collector for All {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let live = self.shared.lock();
+        let mut writer = Writer(encoder);
+        client_side(&mut writer, &live)?;
+        server_side(&mut writer, &live)?;
+        uplinks(&mut writer, &live)?;
+        agent(&mut writer, &live, &self.build)
+    }
+}
+
+/// A. What clients asked and got.
+fn client_side(writer: &mut Writer<'_>, live: &Live) -> fmt::Result {
+    let side = &live.engine.tally().client;
+    let queries = rows(&side.queries, |(transport, qtype, resolver)| {
+        vec![
+            ("transport", transport.as_str().to_owned()),
+            ("qtype", qtype_label(*qtype)),
+            ("resolver", resolver.as_str().to_owned()),
+        ]
+    });
+    writer.counter("queries", "DNS queries, each once however often it was sent", queries)?;
+    let responses = rows(&side.responses, |(transport, rcode)| {
+        vec![("transport", transport.as_str().to_owned()), ("rcode", rcode_label(*rcode))]
+    });
+    writer.counter("responses", "DNS responses that came in time", responses)?;
+    let nodata = rows(&side.nodata, |qtype| vec![("qtype", qtype_label(*qtype))]);
+    writer.counter("nodata_responses", "Responses NOERROR without a record of the type asked", nodata)?;
+    let unanswered = rows(&side.unanswered, |(transport, resolver)| {
+        vec![("transport", transport.as_str().to_owned()), ("resolver", resolver.as_str().to_owned())]
+    });
+    writer.counter("unanswered_queries", "DNS queries without a response within the time-out", unanswered)?;
+    let none = |(): &()| Vec::new();
+    writer.counter("late_responses", "Responses that came after the time-out", rows(&side.late, none))?;
+    writer.counter("query_retransmits", "DNS queries that were sent again", rows(&side.retransmits, none))?;
+    let durations =
+        sorted(&side.durations).map(|(transport, buckets)| (transport_labels(*transport), buckets));
+    writer.histogram(
+        "query_duration",
+        Unit::Seconds,
+        "Time from the first send of a query to its response",
+        &DURATION_BOUNDS,
+        durations,
+    )?;
+    let truncated = rows(&side.truncated, none);
+    writer.counter("truncated_responses", "Responses with the TC bit: the answer did not fit", truncated)?;
+    let sizes = sorted(&side.sizes).map(|(transport, buckets)| (vec![transport_label(*transport)], buckets));
+    writer.histogram("response_size", Unit::Bytes, "Size of DNS responses", &SIZE_BOUNDS, sizes)?;
+    let oversize = rows(&side.oversize, none);
+    writer.counter("oversize_responses", "UDP responses larger than the client said it takes", oversize)?;
+    let edns = sorted(&side.edns).map(|(size, count)| (vec![("bufsize", size.as_str().to_owned())], *count));
+    writer.counter("edns_queries", "DNS queries by the UDP payload size that they offer", edns)
+}
+
+/// C. What servers on this node were asked and said.
+fn server_side(writer: &mut Writer<'_>, live: &Live) -> fmt::Result {
+    let side = &live.engine.tally().server;
+    let queries = rows(&side.queries, |transport| vec![transport_label(*transport)]);
+    writer.counter("server_queries", "DNS queries that reached a server on this node", queries)?;
+    let responses = rows(&side.responses, |(transport, rcode)| {
+        vec![transport_label(*transport), ("rcode", rcode_label(*rcode))]
+    });
+    writer.counter("server_responses", "DNS responses by a server on this node", responses)?;
+    let durations =
+        side.durations.sorted().into_iter().map(|(subject, (), buckets)| (subject_labels(subject), buckets));
+    writer.histogram(
+        "server_query_duration",
+        Unit::Seconds,
+        "Time that a server on this node took to answer, at its own interface",
+        &DURATION_BOUNDS,
+        durations,
+    )
+}
+
+/// C. What the node's uplinks carry to the link-local services.
+fn uplinks(writer: &mut Writer<'_>, live: &Live) -> fmt::Result {
+    let counts: Vec<_> = live
+        .counters
+        .iter()
+        .flat_map(|counters| &counters.linklocal)
+        .filter(|count| count.kind == InterfaceKind::Uplink)
+        .collect();
+    let labels = |interface: &str, service: &str| {
+        vec![
+            ("interface", interface.to_owned()),
+            ("eni", String::new()),
+            ("linklocal_service", service.to_owned()),
+        ]
+    };
+    writer.counter(
+        "interface_linklocal_packets",
+        "Packets that left by an uplink to a link-local service: what the limit of the network interface counts",
+        counts.iter().map(|count| (labels(&count.interface, count.service), count.egress)),
+    )?;
+    writer.counter(
+        "interface_linklocal_received_packets",
+        "Packets that came in by an uplink from a link-local service",
+        counts.iter().map(|count| (labels(&count.interface, count.service), count.ingress)),
+    )
+}
+
+/// F. The agent itself.
+fn agent(writer: &mut Writer<'_>, live: &Live, build: &Build) -> fmt::Result {
+    let tally = live.engine.tally();
+    let none = CaptureCounters::default();
+    let counters = live.counters.as_ref().unwrap_or(&none);
+    let captured = captured(live, counters);
+    writer.counter(
+        "capture_packets",
+        "Packets matched in the kernel",
+        captured.into_iter().map(|(vantage, count)| (vec![vantage_label(vantage)], count)),
+    )?;
+    writer.counter(
+        "capture_drops",
+        "Packets matched in the kernel and lost before the agent read them",
+        counters.drops.iter().map(|((vantage, reason), count)| {
+            (vec![vantage_label(*vantage), ("reason", reason.as_str().to_owned())], *count)
+        }),
+    )?;
+    let mut events = Vec::new();
+    for vantage in Vantage::ALL.into_iter().filter(|vantage| *vantage != Vantage::Unknown) {
+        for result in PacketResult::ALL {
+            let count = tally.packets.get(&(vantage, result)).copied().unwrap_or(0);
+            events.push((vec![vantage_label(vantage), ("result", result.as_str().to_owned())], count));
+        }
+    }
+    writer.counter("events", "Captured packets by what became of them, each once", events)?;
+    let kind = |kind: &str| vec![("kind", kind.to_owned())];
+    let messages = [(kind("query"), tally.messages.0), (kind("response"), tally.messages.1)];
+    writer.counter("messages", "DNS messages read, at whatever interface", messages)?;
+    writer.gauge(
+        "inflight_queries",
+        "DNS queries that wait for their response",
+        [(vec![], live.engine.inflight())],
+    )?;
+    let evictions = [(vec![], tally.evictions)];
+    writer.counter("inflight_evictions", "Waiting queries that were given up for want of room", evictions)?;
+    let orphans = [(OrphanReason::NoQuery, "no_query"), (OrphanReason::Duplicate, "duplicate")].map(
+        |(reason, label)| {
+            (vec![("reason", label.to_owned())], tally.orphans.get(&reason).copied().unwrap_or(0))
+        },
+    );
+    writer.counter("orphan_responses", "Responses without a waiting query", orphans)?;
+    attachments(writer, counters)?;
+    series(writer, live)?;
+    let programs = || counters.programs.iter().map(|runs| (vec![("program", runs.program.to_owned())], runs));
+    writer.counter(
+        "ebpf_run_seconds",
+        "Time spent in the kernel half, while the kernel's BPF statistics are on",
+        programs().map(|(labels, runs)| (labels, runs.seconds)),
+    )?;
+    writer.counter(
+        "ebpf_runs",
+        "Runs of the kernel half, while the kernel's BPF statistics are on",
+        programs().map(|(labels, runs)| (labels, runs.runs)),
+    )?;
+    let build = vec![
+        ("version", build.version.clone()),
+        ("revision", build.revision.clone()),
+        ("kernel", build.kernel.clone()),
+    ];
+    writer.gauge("build_info", "The agent's version, revision and kernel; always 1", [(build, 1u32)])
+}
+
+/// Packets by vantage. A packet on an uplink that turned out to be the node's own moves from uplink to client.
+fn captured(live: &Live, counters: &CaptureCounters) -> BTreeMap<Vantage, u64> {
+    let tally = live.engine.tally();
+    let mut captured = counters.matched.clone();
+    if counters.matched.is_empty() {
+        // A packet socket's kernel counts no vantages: what was read and what was lost is what was matched.
+        for ((vantage, _), count) in &tally.packets {
+            *captured.entry(*vantage).or_default() += count;
+        }
+        for ((vantage, _), count) in &counters.drops {
+            *captured.entry(*vantage).or_default() += count;
+        }
+        return captured;
+    }
+    *captured.entry(Vantage::Client).or_default() += tally.node_packets;
+    *captured.entry(Vantage::Uplink).or_default() +=
+        counters.matched_node_or_uplink.saturating_sub(tally.node_packets);
+    captured
+}
+
+fn attachments(writer: &mut Writer<'_>, counters: &CaptureCounters) -> fmt::Result {
+    let mut attached: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for interface in &counters.interfaces {
+        let vantage = match interface.kind {
+            InterfaceKind::Pod => "pod",
+            InterfaceKind::Uplink => "uplink",
+            InterfaceKind::Loopback => "loopback",
+        };
+        *attached.entry((vantage, interface.method.as_str())).or_default() += 1;
+    }
+    writer.gauge(
+        "attached_interfaces",
+        "Interfaces under watch",
+        attached.into_iter().map(|((kind, method), count)| {
+            (vec![("kind", kind.to_owned()), ("method", method.to_owned())], count)
+        }),
+    )?;
+    writer.counter(
+        "attach_errors",
+        "Interfaces that could not be watched",
+        counters.attach_errors.iter().map(|(reason, count)| (vec![("reason", reason.clone())], *count)),
+    )
+}
+
+/// How many series the bounded metrics have, and how often one found no room.
+fn series(writer: &mut Writer<'_>, live: &Live) -> fmt::Result {
+    let tally = live.engine.tally();
+    let (client, server) = (&tally.client, &tally.server);
+    let bounded = [
+        ("queries", client.queries.len(), client.queries.overflow),
+        ("responses", client.responses.len(), client.responses.overflow),
+        ("nodata_responses", client.nodata.len(), client.nodata.overflow),
+        ("unanswered_queries", client.unanswered.len(), client.unanswered.overflow),
+        ("late_responses", client.late.len(), client.late.overflow),
+        ("query_retransmits", client.retransmits.len(), client.retransmits.overflow),
+        ("truncated_responses", client.truncated.len(), client.truncated.overflow),
+        ("oversize_responses", client.oversize.len(), client.oversize.overflow),
+        ("server_queries", server.queries.len(), server.queries.overflow),
+        ("server_responses", server.responses.len(), server.responses.overflow),
+        ("server_query_duration_seconds", server.durations.len(), server.durations.overflow),
+    ];
+    let labels = |metric: &str| vec![("metric", metric.to_owned())];
+    writer.gauge(
+        "series",
+        "Series of a bounded metric",
+        bounded.iter().map(|(metric, count, _)| (labels(metric), *count)),
+    )?;
+    writer.counter(
+        "series_overflow",
+        "Increments that went to workload ~other for want of room",
+        bounded.iter().map(|(metric, _, overflow)| (labels(metric), *overflow)),
+    )
+}
+
+/// The series of one metric with `namespace` and `workload` before its own labels.
+fn rows<L: Copy + Eq + Hash + Ord>(series: &Series<L>, own: impl Fn(&L) -> Labels) -> Vec<(Labels, u64)> {
+    let row = |(subject, labels, value): (Subject, L, &u64)| {
+        let mut all = subject_labels(subject);
+        all.extend(own(&labels));
+        (all, *value)
+    };
+    series.sorted().into_iter().map(row).collect()
+}
+
+fn sorted<K: Ord, V>(map: &std::collections::HashMap<K, V>) -> impl Iterator<Item = (&K, &V)> {
+    map.iter().collect::<BTreeMap<_, _>>().into_iter()
+}
+
+fn subject_labels(subject: Subject) -> Labels {
+    vec![("namespace", NAMESPACE.to_owned()), ("workload", subject.to_string())]
+}
+
+fn transport_labels(transport: Transport) -> Labels {
+    vec![("namespace", NAMESPACE.to_owned()), transport_label(transport)]
+}
+
+fn transport_label(transport: Transport) -> (&'static str, String) {
+    ("transport", transport.as_str().to_owned())
+}
+
+fn vantage_label(vantage: Vantage) -> (&'static str, String) {
+    ("vantage", vantage.as_str().to_owned())
+}
+
+/// Rare types are `other`: the tally keeps them as type 0.
+fn qtype_label(qtype: RecordType) -> String {
+    if qtype.0 == 0 { "other".to_owned() } else { qtype.to_string() }
+}
+
+/// Rare codes are `other`.
+fn rcode_label(rcode: Rcode) -> String {
+    if rcode <= Rcode::REFUSED { rcode.to_string() } else { "other".to_owned() }
+}

@@ -1,0 +1,222 @@
+//! The exit summary: what was seen, how it ended, and exactly what was lost.
+
+use std::collections::HashMap;
+use std::fmt::{self, Write};
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+
+use super::text::milliseconds;
+use crate::capture::counters::CaptureCounters;
+use crate::dns::Rcode;
+use crate::tally::{PacketResult, ServerSummary, Tally};
+
+/// Servers that are listed.
+const MOST_SERVERS: usize = 8;
+
+/// The whole summary, ending with a newline.
+///
+/// `source`: the interfaces or the file; `file`: it had no kernel to lose packets in.
+pub fn summary(tally: &Tally, counters: Option<&CaptureCounters>, source: &str, zone: &TimeZone) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = write_summary(&mut text, tally, counters, source, zone);
+    text
+}
+
+fn write_summary(
+    out: &mut String,
+    tally: &Tally,
+    counters: Option<&CaptureCounters>,
+    source: &str,
+    zone: &TimeZone,
+) -> fmt::Result {
+    let summary = &tally.summary;
+    match summary.span {
+        None => writeln!(out, "--- no DNS packet, {source} ---")?,
+        Some((first, last)) => {
+            let clock = |time: crate::capture::frame::Timestamp| {
+                let time = jiff::Timestamp::from_nanosecond(i128::from(time.as_nanos())).unwrap_or_default();
+                time.to_zoned(zone.clone()).strftime("%H:%M:%S").to_string()
+            };
+            let seconds = last.since(first).as_secs_f64();
+            writeln!(out, "--- {} to {} ({seconds:.0} s), {source} ---", clock(first), clock(last))?;
+            write_outcomes(out, tally)?;
+            write_servers(out, &summary.servers)?;
+            write_worst(out, tally)?;
+        }
+    }
+    write_losses(out, tally, counters)
+}
+
+fn write_outcomes(out: &mut String, tally: &Tally) -> fmt::Result {
+    let summary = &tally.summary;
+    write!(
+        out,
+        " {} queries  {} answered  {} no answer",
+        grouped(summary.queries()),
+        grouped(summary.answered),
+        grouped(summary.unanswered)
+    )?;
+    if summary.unanswered > 0 {
+        write!(out, " ({:.2} %)", 100.0 * summary.unanswered as f64 / summary.queries() as f64)?;
+    }
+    if summary.waiting > 0 {
+        write!(out, "  {} still waiting at the end", grouped(summary.waiting))?;
+    }
+    if summary.orphans > 0 {
+        write!(out, "   {} answers without a query", grouped(summary.orphans))?;
+        if summary.mid_flight > 0 {
+            write!(out, " (capture began mid-flight: {})", grouped(summary.mid_flight))?;
+        }
+    }
+    writeln!(out)?;
+
+    let ok = summary.rcodes.get(&Rcode::NOERROR).copied().unwrap_or(0);
+    write!(out, " ok {}", grouped(ok))?;
+    let mut errors: Vec<_> = summary.rcodes.iter().filter(|(rcode, _)| **rcode != Rcode::NOERROR).collect();
+    errors.sort_by_key(|(rcode, count)| (std::cmp::Reverse(**count), **rcode));
+    for (rcode, count) in errors {
+        write!(out, "   {rcode} {}", grouped(*count))?;
+    }
+    let others = [
+        ("NODATA", summary.nodata),
+        ("truncated", summary.truncated),
+        ("late", summary.late),
+        ("sent again", summary.retransmits),
+    ];
+    for (what, count) in others.into_iter().filter(|(_, count)| *count > 0) {
+        write!(out, "   {what} {}", grouped(count))?;
+    }
+    writeln!(out)
+}
+
+fn write_servers(out: &mut String, servers: &HashMap<std::net::SocketAddr, ServerSummary>) -> fmt::Result {
+    if servers.is_empty() {
+        return Ok(());
+    }
+    let mut sorted: Vec<_> = servers.iter().collect();
+    sorted.sort_by_key(|(address, server)| (std::cmp::Reverse(server.queries), **address));
+    writeln!(
+        out,
+        " {:<24} {:>9} {:>10} {:>10} {:>10} {:>10} {:>10}",
+        "server", "queries", "no answer", "p50", "p95", "p99", "max"
+    )?;
+    for (address, server) in sorted.iter().take(MOST_SERVERS) {
+        let address = if address.port() == 53 { address.ip().to_string() } else { address.to_string() };
+        write!(out, " {address:<24} {:>9} {:>10}", grouped(server.queries), grouped(server.unanswered))?;
+        for quantile in [0.5, 0.95, 0.99, 1.0] {
+            write!(out, " {:>10}", latency(server, quantile))?;
+        }
+        writeln!(out)?;
+    }
+    if sorted.len() > MOST_SERVERS {
+        writeln!(out, " and {} servers with fewer queries", sorted.len() - MOST_SERVERS)?;
+    }
+    Ok(())
+}
+
+fn latency(server: &ServerSummary, quantile: f64) -> String {
+    if server.latencies.is_empty() {
+        return "-".into();
+    }
+    let micros = server.latencies.value_at_quantile(quantile).min(server.latencies.max());
+    let duration = Duration::from_micros(micros);
+    if micros >= 1_000_000 {
+        format!("{:.1} s", duration.as_secs_f64())
+    } else {
+        format!("{} ms", milliseconds(duration))
+    }
+}
+
+/// Whom and what the missing answers concern most.
+fn write_worst(out: &mut String, tally: &Tally) -> fmt::Result {
+    let summary = &tally.summary;
+    let all = summary.unanswered;
+    let client = summary
+        .unanswered_clients
+        .iter()
+        .max_by_key(|(address, count)| (**count, std::cmp::Reverse(**address)));
+    let Some((client, count)) = client else { return Ok(()) };
+    write!(out, " worst: {client} {} of {} no answer", grouped(*count), grouped(all))?;
+    let name = summary
+        .unanswered_names
+        .iter()
+        .map(|(name, count)| (*count, std::cmp::Reverse(name.to_string())))
+        .max();
+    if let Some((count, std::cmp::Reverse(name))) = name {
+        write!(out, "; {} {} of {}", name.trim_end_matches('.'), grouped(count), grouped(all))?;
+    }
+    writeln!(out)
+}
+
+/// tcpdump's three lines first, then the size of the doubt.
+fn write_losses(out: &mut String, tally: &Tally, counters: Option<&CaptureCounters>) -> fmt::Result {
+    let captured = tally.captured();
+    let dropped = counters.map_or(0, CaptureCounters::total_drops);
+    out.push_str(&statistics(tally, counters));
+    let fragments = tally.later_fragments + counters.map_or(0, |counters| counters.later_fragments);
+    let result = |wanted: PacketResult| -> u64 {
+        tally.packets.iter().filter(|((_, result), _)| *result == wanted).map(|(_, count)| count).sum()
+    };
+    let notes = [
+        (fragments, "later fragments, which carry no ports, were not read"),
+        (
+            result(PacketResult::TcpPartial),
+            "TCP segments held only a part of a message, which was not put together",
+        ),
+        (result(PacketResult::Snap), "packets were cut off by the capture"),
+        (result(PacketResult::Malformed), "packets were malformed (-v shows them)"),
+        (result(PacketResult::NotDns), "packets of these ports were not DNS"),
+        (tally.evictions, "waiting queries were given up for want of room (--max-inflight)"),
+    ];
+    for (count, what) in notes.into_iter().filter(|(count, _)| *count > 0) {
+        writeln!(out, "{} {what}", grouped(count))?;
+    }
+    if dropped == 0 {
+        return writeln!(out, "nothing lost: every number above is exact");
+    }
+    let share = 100.0 * dropped as f64 / (captured + dropped) as f64;
+    writeln!(
+        out,
+        "lost {} packets ({share:.1} %): \"no answer\" may be overstated by up to {}",
+        grouped(dropped),
+        grouped(dropped)
+    )
+}
+
+/// tcpdump's three lines.
+pub fn statistics(tally: &Tally, counters: Option<&CaptureCounters>) -> String {
+    let captured = tally.captured();
+    let dropped = counters.map_or(0, CaptureCounters::total_drops);
+    // What waits in the ring at this moment is matched, but neither captured nor dropped yet.
+    let received = counters.map_or(captured, |counters| counters.total_matched().max(captured + dropped));
+    format!(
+        "{captured} packets captured\n{received} packets received by filter\n{dropped} packets dropped by kernel\n"
+    )
+}
+
+/// 9,412.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::grouped;
+
+    #[test]
+    fn thousands_are_grouped() {
+        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1234567, "1,234,567")] {
+            assert_eq!(grouped(number), text);
+        }
+    }
+}

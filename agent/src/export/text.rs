@@ -1,0 +1,273 @@
+//! One line per transaction, as cli.md draws it.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+
+use super::json::InterfaceNames;
+use crate::capture::frame::{Direction, Timestamp};
+use crate::correlate::{Event, Outcome, Parties, Transaction};
+use crate::dns::{Edns, Header, Question, Response};
+use crate::engine::Report;
+use crate::packet::Transport;
+
+/// The ordinary port, which is not printed.
+const DNS_PORT: u16 = 53;
+/// Width of all columns but the name's.
+const OTHER_COLUMNS: usize = 76;
+/// The name's column is at least this wide.
+const NAME_WIDTH: usize = 34;
+
+/// How lines are written.
+#[derive(Clone, Debug)]
+pub struct Style {
+    /// Print flags, sizes and EDNS too.
+    pub verbose: bool,
+    /// Colour for a terminal.
+    pub colour: bool,
+    /// Width of the name's column.
+    pub name_width: usize,
+    /// The zone of the times.
+    pub zone: TimeZone,
+}
+
+impl Style {
+    /// For a terminal of `columns`, or for a file or pipe.
+    pub fn new(columns: Option<usize>, verbose: bool, colour: bool) -> Self {
+        // What goes into a file is searched, not looked at: there a name is whole.
+        let name_width = columns.map_or(40, |columns| columns.saturating_sub(OTHER_COLUMNS).max(NAME_WIDTH));
+        Self { verbose, colour, name_width, zone: TimeZone::system() }
+    }
+}
+
+/// Writes lines.
+pub struct Lines {
+    style: Style,
+    shorten: bool,
+}
+
+impl Lines {
+    /// `shorten`: cut names to their column.
+    pub fn new(style: Style, shorten: bool) -> Self {
+        Self { style, shorten }
+    }
+
+    /// The words above the columns.
+    pub fn heading(&self) -> String {
+        let name = self.style.name_width;
+        format!(
+            "{:<12}  {:<15} {:<5} {:<name$} {:<15} {:<9} {:>6}  {}",
+            "time", "client", "type", "name", "server", "result", "ms", "answer"
+        )
+        .trim_end()
+        .to_owned()
+    }
+
+    /// The line of a report; `None` for what is only counted.
+    pub fn line(&self, report: &Report, names: &InterfaceNames) -> Option<String> {
+        match report {
+            Report::Event(Event::Closed(transaction)) if !transaction.echo => {
+                Some(self.transaction(transaction, names))
+            }
+            Report::Event(Event::Late { stray, latency }) => {
+                let row = Row {
+                    time: stray.time,
+                    parties: &stray.parties,
+                    question: stray.response.question.as_ref(),
+                    result: "LATE".into(),
+                    duration: *latency,
+                    rest: format!("{} after the time-out", result_of(&stray.response)),
+                };
+                Some(self.row(row))
+            }
+            Report::Malformed { time, flow, error } if self.style.verbose => {
+                let flow =
+                    flow.map_or(String::new(), |flow| format!("{} > {} ", flow.source, flow.destination));
+                Some(format!("{}  {flow}MALFORMED {error}", self.time(*time)))
+            }
+            _ => None,
+        }
+    }
+
+    fn transaction(&self, transaction: &Transaction, names: &InterfaceNames) -> String {
+        let Transaction { parties, query, sends, outcome, .. } = transaction;
+        let (result, duration, mut rest) = match outcome {
+            Outcome::Answered { response, latency } => (result_of(response), *latency, answers_of(response)),
+            Outcome::Unanswered { waited } => ("NO ANSWER".into(), *waited, String::new()),
+            Outcome::Waiting { waited } => ("NO ANSWER".into(), *waited, "yet: the capture ended".into()),
+        };
+        let mut add = |text: &str| {
+            if !rest.is_empty() {
+                rest.push_str("  ");
+            }
+            rest.push_str(text);
+        };
+        if *sends > 1 {
+            add(&format!("sent {sends} times"));
+        }
+        if parties.transport == Transport::Tcp {
+            add("tcp");
+        }
+        if self.style.verbose {
+            add(&verbose(transaction, names));
+        }
+        let question = query.question.as_ref();
+        self.row(Row { time: transaction.ended(), parties, question, result, duration, rest })
+    }
+
+    fn row(&self, row: Row<'_>) -> String {
+        let name = row.question.map_or("-".into(), |question| {
+            let name = question.qname.to_string();
+            let trimmed = if name.len() > 1 { name.trim_end_matches('.') } else { &name };
+            if self.shorten { shorten(trimmed, self.style.name_width) } else { trimmed.to_owned() }
+        });
+        let qtype = row.question.map_or("-".into(), |question| question.qtype.to_string());
+        let width = self.style.name_width;
+        let result = self.paint(&format!("{:<9}", row.result));
+        let line = format!(
+            "{}  {:<15} {qtype:<5} {name:<width$} {:<15} {result} {:>6}  {}",
+            self.time(row.time),
+            row.parties.client.ip(),
+            server(row.parties.server),
+            milliseconds(row.duration),
+            row.rest
+        );
+        line.trim_end().to_owned()
+    }
+
+    fn time(&self, time: Timestamp) -> String {
+        let time = jiff::Timestamp::from_nanosecond(i128::from(time.as_nanos())).unwrap_or_default();
+        time.to_zoned(self.style.zone.clone()).strftime("%H:%M:%S.%3f").to_string()
+    }
+
+    /// Errors red, what needs a second look yellow.
+    fn paint(&self, result: &str) -> String {
+        if !self.style.colour {
+            return result.to_owned();
+        }
+        let code = match result.trim_end() {
+            "ok" => return result.to_owned(),
+            "NXDOMAIN" | "NODATA" => 2,
+            "TRUNCATED" | "LATE" => 33,
+            _ => 31,
+        };
+        format!("\x1b[{code}m{result}\x1b[0m")
+    }
+}
+
+struct Row<'a> {
+    time: Timestamp,
+    parties: &'a Parties,
+    question: Option<&'a Question>,
+    result: String,
+    duration: Duration,
+    rest: String,
+}
+
+/// One word for a response.
+fn result_of(response: &Response) -> String {
+    if response.header.truncated() {
+        "TRUNCATED".into()
+    } else if response.is_nodata() {
+        "NODATA".into()
+    } else if response.rcode.0 == 0 {
+        "ok".into()
+    } else {
+        response.rcode.to_string()
+    }
+}
+
+/// The first record of the type asked and how many more; the size of a truncated one.
+fn answers_of(response: &Response) -> String {
+    if response.header.truncated() {
+        return format!("{} B", response.length);
+    }
+    let asked = response.question.as_ref().map(|question| question.qtype);
+    let wanted: Vec<_> = response.answers.iter().filter(|answer| Some(answer.record_type) == asked).collect();
+    let list = if wanted.is_empty() { response.answers.iter().collect() } else { wanted };
+    match list.as_slice() {
+        [] => String::new(),
+        [only] => shorten(&only.data(), 48),
+        [first, others @ ..] => format!("{} +{}", shorten(&first.data(), 48), others.len()),
+    }
+}
+
+/// What `-v` adds.
+fn verbose(transaction: &Transaction, names: &InterfaceNames) -> String {
+    let Transaction { parties, query, outcome, .. } = transaction;
+    let mut text =
+        format!("id {} {}B{} {}", query.header.id, query.length, edns(query.edns), flags(&query.header));
+    if let Outcome::Answered { response, .. } = outcome {
+        let [_, answers, authorities, additionals] = response.header.counts;
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            " > {}B{} {} {answers}/{authorities}/{additionals}",
+            response.length,
+            edns(response.edns),
+            flags(&response.header)
+        );
+    }
+    if let Some(place) = parties.place {
+        let unknown = place.ifindex.to_string();
+        let name = names.get(&place.ifindex).unwrap_or(&unknown);
+        let direction = match place.direction {
+            Direction::Ingress => "ingress",
+            Direction::Egress => "egress",
+        };
+        let _ =
+            write!(text, " [{name} {direction} {} port {}]", parties.vantage.as_str(), parties.client.port());
+    }
+    text
+}
+
+fn edns(edns: Option<Edns>) -> String {
+    edns.map_or(String::new(), |edns| {
+        format!(" edns {}{}", edns.udp_payload_size, if edns.dnssec_ok { " do" } else { "" })
+    })
+}
+
+/// The flags that are set, by their names.
+fn flags(header: &Header) -> String {
+    let flags = [
+        ("aa", header.authoritative()),
+        ("tc", header.truncated()),
+        ("rd", header.recursion_desired()),
+        ("ra", header.recursion_available()),
+        ("ad", header.authentic_data()),
+        ("cd", header.checking_disabled()),
+    ];
+    let set: Vec<&str> = flags.iter().filter(|(_, set)| *set).map(|(name, _)| *name).collect();
+    if set.is_empty() { "-".into() } else { set.join(",") }
+}
+
+fn server(address: SocketAddr) -> String {
+    if address.port() == DNS_PORT { address.ip().to_string() } else { address.to_string() }
+}
+
+/// Milliseconds in at most four digits that matter.
+pub fn milliseconds(duration: Duration) -> String {
+    let ms = duration.as_secs_f64() * 1e3;
+    if ms < 0.0995 {
+        format!("{ms:.2}")
+    } else if ms < 9.95 {
+        format!("{ms:.1}")
+    } else {
+        format!("{ms:.0}")
+    }
+}
+
+/// Cuts the middle out: both ends of a name tell.
+fn shorten(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let tail = width / 4;
+    let head = width - 1 - tail;
+    let characters: Vec<char> = text.chars().collect();
+    let start: String = characters[..head].iter().collect();
+    let end: String = characters[characters.len() - tail..].iter().collect();
+    format!("{start}…{end}")
+}
