@@ -4,8 +4,10 @@
 mod toolchain;
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::{env, fs};
+
+use toolchain::{BpfToolchain, Compiler};
 
 fn main() -> ExitCode {
     println!("cargo:rerun-if-changed=../agent-ebpf");
@@ -28,9 +30,14 @@ fn build() -> Result<(), String> {
     // OUT_DIR is target/<profile>/build/<package>/out: one build of the kernel half serves every profile.
     let target_dir = out_dir.ancestors().nth(4).unwrap_or(&out_dir).join("bpf");
 
-    let mut command =
-        toolchain::BpfToolchain::find().map_err(|missing| missing.to_string())?.cargo_build(&target_arch);
-    command.arg("--manifest-path").arg(source.join("Cargo.toml")).arg("--bin").arg("nslookout-ebpf");
+    let toolchain = BpfToolchain::find().map_err(|missing| missing.to_string())?;
+    let mut command = cargo_build(&toolchain, &target_arch);
+    command.arg("--manifest-path").arg(source.join("Cargo.toml")).args([
+        "--bin",
+        "nslookout-ebpf",
+        "--features",
+        "kernel",
+    ]);
     command.arg("--target-dir").arg(&target_dir);
     let status = command.status().map_err(|error| format!("failed to start {command:?}: {error}"))?;
     if !status.success() {
@@ -40,4 +47,42 @@ fn build() -> Result<(), String> {
     fs::copy(&object, out_dir.join("nslookout.bpf.o"))
         .map(|_| ())
         .map_err(|error| format!("failed to copy {}: {error}", object.display()))
+}
+
+/// The `cargo build` of the kernel half, with target and linker set.
+fn cargo_build(toolchain: &BpfToolchain, target_arch: &str) -> Command {
+    let mut command = match toolchain.compiler {
+        Compiler::Rustup => {
+            let mut command = Command::new("rustup");
+            command.args(["run", "nightly", "cargo"]);
+            command
+        }
+        Compiler::Distribution => Command::new("/usr/bin/cargo"),
+    };
+    // The outer cargo describes its own compiler and flags in these; they do not hold for the other half.
+    for name in
+        ["RUSTC", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTFLAGS", "RUSTUP_TOOLCHAIN", "CARGO"]
+    {
+        command.env_remove(name);
+    }
+    if matches!(toolchain.compiler, Compiler::Distribution) {
+        command.env("RUSTC", "/usr/bin/rustc").env("RUSTC_BOOTSTRAP", "1");
+    }
+    let flags = [
+        format!("--cfg=bpf_target_arch=\"{target_arch}\""),
+        "-Cdebuginfo=2".into(),
+        format!("-Clinker={}", toolchain.linker.display()),
+        "-Clink-arg=--btf".into(),
+    ];
+    command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
+    command.args([
+        "build",
+        "--release",
+        "--locked",
+        "-Z",
+        "build-std=core",
+        "--target",
+        "bpfel-unknown-none",
+    ]);
+    command
 }

@@ -137,10 +137,12 @@ const _: () = assert!(size_of::<InterfaceState>() == 8 + 16 + 3 * 64 + 8 + 16);
 const _: () = assert!(size_of::<LinkLocalBuckets>() == 1536);
 const _: () = assert!(size_of::<LinkLocalKey>() == 8);
 
-// SAFETY: each is `#[repr(C)]`, `Copy`, made of integers only and without implicit padding (sizes asserted above).
 #[cfg(feature = "user")]
 mod pod {
+    // SAFETY: `#[repr(C)]`, `Copy`, integers only, no implicit padding (sizes asserted above).
     unsafe impl aya::Pod for super::InterfaceState {}
+    // SAFETY: as above.
     unsafe impl aya::Pod for super::LinkLocalBuckets {}
+    // SAFETY: as above.
     unsafe impl aya::Pod for super::LinkLocalKey {}
 }

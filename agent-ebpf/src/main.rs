@@ -5,8 +5,8 @@
 //!
 //! Written for the verifier of Linux 5.10: bounded loops, small stack, bounds checked right where they are used,
 //! no helper newer than `bpf_ringbuf_*` (5.8).
-#![no_std]
-#![cfg_attr(target_arch = "bpf", no_main, feature(asm_experimental_arch))]
+#![expect(missing_docs, reason = "the macro of aya-ebpf makes functions without; ours have theirs")]
+#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
 use core::ptr::{addr_of_mut, read_volatile};
 
@@ -338,7 +338,7 @@ fn deliver(ctx: &TcContext, state: *mut InterfaceState, ifindex: u32, flags: u16
         offset: 0,
         captured: 0,
         sequence,
-        cpu: cpu as u32,
+        cpu,
         flags,
         vlan_tci: 0,
         vlan_protocol: 0,

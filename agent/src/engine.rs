@@ -3,12 +3,11 @@
 //! Input: [`Frame`] and the watermark. Output: [`Report`], and the counts in [`Tally`]. Deliberately absent: I/O and
 //! clocks, so that a capture file, a live kernel and a test drive exactly the same code.
 
-use std::collections::HashSet;
-
 use crate::capture::frame::{Frame, Timestamp};
 use crate::correlate::vantage::{Verdict, judge};
 use crate::correlate::{Correlator, Event, Limits, Observation, Vantage};
 use crate::dns::{self, Message};
+use crate::maps::Set;
 use crate::packet::{self, Flow, Payload, Transport};
 use crate::tally::{PacketResult, Tally, TallyLimits};
 
@@ -16,7 +15,7 @@ use crate::tally::{PacketResult, Tally, TallyLimits};
 #[derive(Clone, Debug, Default)]
 pub struct EngineConfig {
     /// The server ports; the others are not looked at.
-    pub ports: HashSet<u16>,
+    pub ports: Set<u16>,
     /// The bounds of matching.
     pub limits: Limits,
     /// The bounds of counting.
@@ -25,6 +24,7 @@ pub struct EngineConfig {
 
 /// Something to show.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a report is shown at once and never kept")]
 pub enum Report {
     /// What happened between client and server.
     Event(Event),
@@ -41,7 +41,7 @@ pub enum Report {
 
 /// The rooms between capture and screen.
 pub struct Engine {
-    ports: HashSet<u16>,
+    ports: Set<u16>,
     correlator: Correlator,
     tally: Tally,
     /// The time of the latest frame.
@@ -173,12 +173,17 @@ impl Engine {
                 break;
             }
             let Some(bytes) = behind.get(..length) else {
-                if !pass.to_server && begins_response(behind) {
-                    self.message(pass, behind, length, emit);
+                if !pass.to_server
+                    && begins_response(behind)
+                    && let Ok(message) = dns::parse(behind, length)
+                {
+                    self.observe(pass, message, emit);
                 }
                 break;
             };
-            result = self.message(pass, bytes, length, emit);
+            // What is no message here is the middle of one: a segment may begin anywhere.
+            let Ok(message) = dns::parse(bytes, length) else { break };
+            result = self.observe(pass, message, emit);
             rest = &behind[length..];
         }
         // What remains of the segment belongs to a message that began or goes on elsewhere.
@@ -203,6 +208,15 @@ impl Engine {
                 };
             }
         };
+        self.observe(pass, message, emit)
+    }
+
+    fn observe(
+        &mut self,
+        pass: &mut Pass<'_, '_>,
+        message: Message,
+        emit: &mut dyn FnMut(Report),
+    ) -> PacketResult {
         // A "response" to a server or a "query" from one is no part of any transaction.
         if matches!(message, Message::Query(_)) != pass.to_server {
             return PacketResult::NotDns;

@@ -18,5 +18,6 @@ pub mod dns;
 pub mod engine;
 pub mod export;
 pub mod live;
+pub mod maps;
 pub mod packet;
 pub mod tally;

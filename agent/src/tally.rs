@@ -2,7 +2,6 @@
 //!
 //! Input: events and packet results. Output: the public fields. Memory is bounded by [`TallyLimits`].
 
-use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
@@ -13,6 +12,7 @@ use hdrhistogram::Histogram;
 use crate::capture::frame::Timestamp;
 use crate::correlate::{Event, OrphanReason, Outcome, Parties, Stray, Transaction, Vantage};
 use crate::dns::{Edns, Message, Name, Rcode, RecordType, Response};
+use crate::maps::Map;
 use crate::packet::Transport;
 
 /// What became of one captured packet; each packet has exactly one result.
@@ -150,14 +150,14 @@ impl Default for TallyLimits {
 /// The values of one metric by subject and further labels.
 #[derive(Clone, Debug)]
 pub struct Series<L, V = u64> {
-    values: HashMap<(Subject, L), V>,
+    values: Map<(Subject, L), V>,
     /// How often a new series found no room.
     pub overflow: u64,
 }
 
 impl<L, V> Default for Series<L, V> {
     fn default() -> Self {
-        Self { values: HashMap::new(), overflow: 0 }
+        Self { values: Map::default(), overflow: 0 }
     }
 }
 
@@ -286,11 +286,11 @@ pub struct ClientSide {
     /// Responses over UDP larger than the client said it takes.
     pub oversize: Series<()>,
     /// Time from the first send to the response.
-    pub durations: HashMap<Transport, Durations>,
+    pub durations: Map<Transport, Durations>,
     /// Size of the responses.
-    pub sizes: HashMap<Transport, Sizes>,
+    pub sizes: Map<Transport, Sizes>,
     /// Queries by the payload size that they offer.
-    pub edns: HashMap<BufferSize, u64>,
+    pub edns: Map<BufferSize, u64>,
 }
 
 /// What was seen at the pods that answer (metrics.md C).
@@ -332,7 +332,7 @@ pub struct Summary {
     /// Transactions that still waited when the capture ended.
     pub waiting: u64,
     /// Responses by code; NODATA apart from the other NOERROR.
-    pub rcodes: HashMap<Rcode, u64>,
+    pub rcodes: Map<Rcode, u64>,
     /// NODATA.
     pub nodata: u64,
     /// TC=1.
@@ -342,11 +342,11 @@ pub struct Summary {
     /// Queries sent again.
     pub retransmits: u64,
     /// By server.
-    pub servers: HashMap<SocketAddr, ServerSummary>,
+    pub servers: Map<SocketAddr, ServerSummary>,
     /// Unanswered queries by client.
-    pub unanswered_clients: HashMap<IpAddr, u64>,
+    pub unanswered_clients: Map<IpAddr, u64>,
     /// Unanswered queries by name.
-    pub unanswered_names: HashMap<Name, u64>,
+    pub unanswered_names: Map<Name, u64>,
     /// Responses without a query.
     pub orphans: u64,
     /// Those of them that came before any query could have been seen.
@@ -365,7 +365,7 @@ impl Summary {
 pub struct Tally {
     limits: TallyLimits,
     /// Packets by vantage and result.
-    pub packets: HashMap<(Vantage, PacketResult), u64>,
+    pub packets: Map<(Vantage, PacketResult), u64>,
     /// Of those counted as the client's, the packets whose place alone did not say so (`Verdict::NodeOrUplink`).
     pub node_packets: u64,
     /// Packets that were delivered but are no DNS by port.
@@ -377,7 +377,7 @@ pub struct Tally {
     /// Open queries that gave way.
     pub evictions: u64,
     /// Responses without a waiting query.
-    pub orphans: HashMap<OrphanReason, u64>,
+    pub orphans: Map<OrphanReason, u64>,
     /// At the clients.
     pub client: ClientSide,
     /// At the servers.
@@ -391,13 +391,13 @@ impl Tally {
     pub fn new(limits: TallyLimits) -> Self {
         Self {
             limits,
-            packets: HashMap::new(),
+            packets: Map::default(),
             node_packets: 0,
             filtered: 0,
             later_fragments: 0,
             messages: (0, 0),
             evictions: 0,
-            orphans: HashMap::new(),
+            orphans: Map::default(),
             client: ClientSide::default(),
             server: ServerSide::default(),
             summary: Summary::default(),
@@ -443,7 +443,7 @@ impl Tally {
     pub(crate) fn event(&mut self, event: &Event) {
         match event {
             Event::Opened { parties, qtype, edns } => {
-                self.opened(parties, qtype.unwrap_or(RecordType(0)), *edns)
+                self.opened(parties, qtype.unwrap_or(RecordType(0)), *edns);
             }
             Event::Retransmitted { parties } => {
                 if parties.vantage == Vantage::Client {
@@ -585,7 +585,7 @@ impl ServerSummary {
     }
 }
 
-fn add_bounded<K: Eq + Hash>(counts: &mut HashMap<K, u64>, key: K) {
+fn add_bounded<K: Eq + Hash>(counts: &mut Map<K, u64>, key: K) {
     if counts.len() < MAX_SUMMARY_SUBJECTS || counts.contains_key(&key) {
         *counts.entry(key).or_default() += 1;
     }

@@ -182,19 +182,7 @@ impl Attacher {
         });
         match result {
             Ok(attachment) => {
-                let hooks = hooks_of(watched.kind).count() as u32;
-                let method = match attachment {
-                    Attachment::Tcx { .. } => Method::Tcx,
-                    Attachment::Clsact => Method::Clsact,
-                };
                 self.attachments.insert(ifindex, attachment);
-                let name = watched.link.name.clone();
-                let entry = Entry {
-                    watched: WatchedInterface { name, kind: watched.kind, method, hooks },
-                    kind: watched.kind,
-                };
-                self.shared.state().interfaces.insert(ifindex, entry);
-                self.shared.generation.fetch_add(1, Ordering::Release);
             }
             // It went, or was renamed, between the notice and now: its next notice counts.
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {
@@ -203,12 +191,14 @@ impl Attacher {
             }
             Err(error) => {
                 let reason = error.kind().to_string();
+                self.retire(ifindex);
                 self.note_error(&reason, format!("failed to attach to {}: {error}", watched.link.name));
             }
         }
     }
 
-    /// Makes the map entries of an interface, without which the program passes its packets by.
+    /// Makes the map entries of an interface, without which the program passes its packets by, and enters it into the
+    /// table before its first packet comes.
     fn prepare(&mut self, watched: &Watched) -> io::Result<()> {
         let options = if watched.link.link_type == Some(LinkType::RawIp) { OPTION_RAW_IP } else { 0 };
         let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
@@ -223,6 +213,17 @@ impl Attacher {
                 state.buckets.insert(key, empty, 0).map_err(io::Error::other)?;
             }
         }
+        let entry = Entry {
+            watched: WatchedInterface {
+                name: watched.link.name.clone(),
+                kind: watched.kind,
+                method: if self.clsact.is_some() { Method::Clsact } else { Method::Tcx },
+                hooks: hooks_of(watched.kind).count() as u32,
+            },
+            kind: watched.kind,
+        };
+        state.interfaces.insert(watched.link.ifindex, entry);
+        self.shared.generation.fetch_add(1, Ordering::Release);
         Ok(())
     }
 

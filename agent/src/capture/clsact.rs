@@ -73,7 +73,7 @@ impl Clsact {
             match claim(handle) {
                 Ok(socket) => break socket,
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                    handle = handle.wrapping_add(1).max(1)
+                    handle = handle.wrapping_add(1).max(1);
                 }
                 Err(error) => return Err(error),
             }

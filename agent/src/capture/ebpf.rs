@@ -22,6 +22,7 @@ use super::interfaces::Interfaces;
 use super::{AttachMethod, CaptureError, Drained, LiveConfig, linklocal};
 use crate::correlate::Vantage;
 use crate::correlate::vantage::{Verdict, judge};
+use crate::maps::{Map, Set};
 
 /// The kernel half, as build.rs made it.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/nslookout.bpf.o"));
@@ -40,7 +41,7 @@ pub struct EbpfSource {
 
 /// What stands behind each interface; those that are gone stay, since records of theirs may still wait.
 struct Kinds {
-    kinds: HashMap<u32, InterfaceKind>,
+    kinds: Map<u32, InterfaceKind>,
     generation: u64,
 }
 
@@ -123,7 +124,7 @@ impl EbpfSource {
             ring,
             shared,
             attacher: Some(attacher),
-            kinds: Kinds { kinds: HashMap::new(), generation: 0 },
+            kinds: Kinds { kinds: Map::default(), generation: 0 },
             parts: Parts::default(),
             programs: Vec::new(),
             clock_offset_ns: clock_ns(rustix::time::ClockId::Realtime)
@@ -317,7 +318,7 @@ fn map_error(error: aya::maps::MapError) -> CaptureError {
 }
 
 /// Sets one bit per port.
-fn fill_ports(ebpf: &mut aya::Ebpf, ports: &std::collections::HashSet<u16>) -> Result<(), CaptureError> {
+fn fill_ports(ebpf: &mut aya::Ebpf, ports: &Set<u16>) -> Result<(), CaptureError> {
     let map = take_map(ebpf, "PORTS")?;
     set_bits(map, ports.iter().copied())?;
     Ok(())

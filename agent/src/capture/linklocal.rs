@@ -55,8 +55,8 @@ impl Sum {
         let (latest, counted) = self.latest;
         for bucket in buckets.buckets.iter().filter(|bucket| bucket.slot >= latest && bucket.slot != 0) {
             let before = if bucket.slot == latest { counted } else { [0; 2] };
-            for direction in 0..2 {
-                self.packets[direction] += bucket.packets[direction].saturating_sub(before[direction]);
+            for ((sum, now), before) in self.packets.iter_mut().zip(bucket.packets).zip(before) {
+                *sum += now.saturating_sub(before);
             }
             if bucket.slot >= self.latest.0 {
                 self.latest = (bucket.slot, bucket.packets);

@@ -15,7 +15,6 @@ mod netlink;
 pub mod packet_socket;
 pub mod pcap_file;
 
-use std::collections::HashSet;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -29,6 +28,8 @@ use frame::{Frame, Timestamp};
 use interfaces::{Interfaces, InterfacesError, Selection};
 use packet_socket::PacketSocketSource;
 use pcap_file::PcapFileSource;
+
+use crate::maps::Set;
 
 /// Which live source to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +63,7 @@ pub struct LiveConfig {
     /// Which hooks.
     pub attach: AttachMethod,
     /// The server ports.
-    pub ports: HashSet<u16>,
+    pub ports: Set<u16>,
     /// Size of the ring (or of the socket's queue) in bytes; the kernel wants a power of two of pages for a ring.
     pub ring_bytes: u32,
 }

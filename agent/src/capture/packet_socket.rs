@@ -3,7 +3,7 @@
 //! One socket for all interfaces; those not watched are left out here. The filter is attached before the socket is
 //! bound, so that no packet passes without it. Everything `unsafe` of this room's socket calls is in this file.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::mem::{MaybeUninit, size_of, zeroed};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -13,6 +13,7 @@ use super::frame::{Direction, Frame, Ifindex, InterfaceKind, LinkType, Place, Ti
 use super::interfaces::{Interfaces, Watched};
 use super::{CaptureError, Drained, LiveConfig};
 use crate::correlate::Vantage;
+use crate::maps::Set;
 
 /// The largest frame: a GSO packet of 64 KiB and its link header.
 const LARGEST_FRAME: usize = 65_536 + 64;
@@ -130,7 +131,7 @@ impl PacketSocketSource {
     }
 }
 
-fn open_socket(ports: &HashSet<u16>, queue_bytes: u32) -> io::Result<OwnedFd> {
+fn open_socket(ports: &Set<u16>, queue_bytes: u32) -> io::Result<OwnedFd> {
     // SAFETY: a plain system call. Protocol 0 receives nothing until the socket is bound.
     let fd = unsafe {
         libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0)
@@ -339,7 +340,7 @@ impl Assembler {
 
 /// Accepts UDP and TCP to and from `ports`, and what only user space can judge: tags in the bytes, IPv6 extension
 /// headers, later fragments (to be counted).
-fn filter(ports: &HashSet<u16>) -> Vec<libc::sock_filter> {
+fn filter(ports: &Set<u16>) -> Vec<libc::sock_filter> {
     let mut program = Assembler::default();
     program.line(LD_W_ABS, PROTOCOL);
     program.jump(JEQ, 0x0800, To::Ipv4, To::Next);

@@ -4,7 +4,6 @@ mod check;
 mod serve;
 mod watch;
 
-use std::collections::HashSet;
 use std::io::IsTerminal as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -17,6 +16,7 @@ use crate::capture::interfaces::Selection;
 use crate::capture::{AttachMethod, CaptureMethod, LiveConfig};
 use crate::correlate::Limits;
 use crate::engine::EngineConfig;
+use crate::maps::Set;
 use crate::tally::TallyLimits;
 
 /// When a command could not do what was asked.
@@ -196,7 +196,7 @@ impl LiveArgs {
         }
     }
 
-    fn port_set(&self) -> HashSet<u16> {
+    fn port_set(&self) -> Set<u16> {
         self.ports.iter().copied().collect()
     }
 

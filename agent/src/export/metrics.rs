@@ -17,6 +17,7 @@ use crate::capture::frame::InterfaceKind;
 use crate::correlate::{OrphanReason, Vantage};
 use crate::dns::{Rcode, RecordType};
 use crate::live::{Live, Shared};
+use crate::maps::Map;
 use crate::packet::Transport;
 use crate::tally::{Buckets, DURATION_BOUNDS, PacketResult, SIZE_BOUNDS, Series, Subject};
 
@@ -401,7 +402,7 @@ fn rows<L: Copy + Eq + Hash + Ord>(series: &Series<L>, own: impl Fn(&L) -> Label
     series.sorted().into_iter().map(row).collect()
 }
 
-fn sorted<K: Ord, V>(map: &std::collections::HashMap<K, V>) -> impl Iterator<Item = (&K, &V)> {
+fn sorted<K: Ord, V>(map: &Map<K, V>) -> impl Iterator<Item = (&K, &V)> {
     map.iter().collect::<BTreeMap<_, _>>().into_iter()
 }
 

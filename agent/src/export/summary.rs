@@ -1,6 +1,5 @@
 //! The exit summary: what was seen, how it ended, and exactly what was lost.
 
-use std::collections::HashMap;
 use std::fmt::{self, Write};
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use jiff::tz::TimeZone;
 use super::text::milliseconds;
 use crate::capture::counters::CaptureCounters;
 use crate::dns::Rcode;
+use crate::maps::Map;
 use crate::tally::{PacketResult, ServerSummary, Tally};
 
 /// Servers that are listed.
@@ -91,7 +91,7 @@ fn write_outcomes(out: &mut String, tally: &Tally) -> fmt::Result {
     writeln!(out)
 }
 
-fn write_servers(out: &mut String, servers: &HashMap<std::net::SocketAddr, ServerSummary>) -> fmt::Result {
+fn write_servers(out: &mut String, servers: &Map<std::net::SocketAddr, ServerSummary>) -> fmt::Result {
     if servers.is_empty() {
         return Ok(());
     }
@@ -201,7 +201,7 @@ fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place) % 3 == 0 {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

@@ -278,3 +278,234 @@ fn transport(network: Network<'_>) -> Result<Payload<'_>, DecodeError> {
         bytes: network.bytes.get(header..end).ok_or(DecodeError::Inconsistent("transport"))?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::frame::Timestamp;
+
+    const DATA: &[u8] = b"twelve bytes";
+
+    fn frame(link_type: LinkType, bytes: &[u8]) -> Frame<'_> {
+        let original_length = bytes.len() as u32;
+        Frame { time: Timestamp::default(), place: None, link_type, original_length, vlan: None, bytes }
+    }
+
+    /// What is said of a packet in one line: ends, hop limit, payload, and what is missing.
+    fn check(link_type: LinkType, bytes: &[u8], expected: &str) {
+        let text = match parse(&frame(link_type, bytes)) {
+            Err(error) => error.to_string(),
+            Ok(payload) => {
+                let Flow { source, destination, transport } = payload.flow;
+                let fragment = if payload.fragment { " fragment" } else { "" };
+                let missing =
+                    if payload.missing > 0 { format!(" missing {}", payload.missing) } else { String::new() };
+                let data = String::from_utf8_lossy(payload.bytes);
+                let hops = payload.hop_limit;
+                format!(
+                    "{} {source} > {destination} hops {hops} {data:?}{fragment}{missing}",
+                    transport.as_str()
+                )
+            }
+        };
+        assert_eq!(text, expected, "{bytes:02x?}");
+    }
+
+    fn check_ip(bytes: &[u8], expected: &str) {
+        check(LinkType::RawIp, bytes, expected);
+    }
+
+    fn udp(length: u16, data: &[u8]) -> Vec<u8> {
+        [&[0x10, 0, 0, 53][..], &length.to_be_bytes(), &[0, 0], data].concat()
+    }
+
+    fn tcp(words: u8, data: &[u8]) -> Vec<u8> {
+        let mut header = vec![0x10, 0, 0, 53, 0, 0, 0, 1, 0, 0, 0, 1, words << 4, 0x18, 1, 0, 0, 0, 0, 0];
+        header.resize(usize::from(words.max(5)) * 4, 1);
+        [&header, data].concat()
+    }
+
+    /// With `options` of whole words; `total_length` and the flags with the fragment's offset as they are given.
+    fn ipv4_with(options: &[u8], total_length: u16, fragment: u16, protocol: u8, rest: &[u8]) -> Vec<u8> {
+        let mut header = vec![0x40 | (5 + options.len() / 4) as u8, 0];
+        header.extend_from_slice(&total_length.to_be_bytes());
+        header.extend_from_slice(&[0, 7]);
+        header.extend_from_slice(&fragment.to_be_bytes());
+        header.extend_from_slice(&[64, protocol, 0, 0, 192, 0, 2, 1, 192, 0, 2, 53]);
+        [&header, options, rest].concat()
+    }
+
+    fn ipv4(protocol: u8, rest: &[u8]) -> Vec<u8> {
+        ipv4_with(&[], 20 + rest.len() as u16, 0, protocol, rest)
+    }
+
+    fn ipv6_with(payload_length: u16, next: u8, rest: &[u8]) -> Vec<u8> {
+        let mut header = vec![0x60, 0, 0, 0];
+        header.extend_from_slice(&payload_length.to_be_bytes());
+        header.extend_from_slice(&[next, 63]);
+        for last in [0x01, 0x53] {
+            header.extend_from_slice(&[0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last]);
+        }
+        [&header, rest].concat()
+    }
+
+    fn ipv6(next: u8, rest: &[u8]) -> Vec<u8> {
+        ipv6_with(rest.len() as u16, next, rest)
+    }
+
+    fn ethernet(tags: &[u16], ethertype: u16, rest: &[u8]) -> Vec<u8> {
+        let mut header = vec![2; 12];
+        for tag in tags {
+            header.extend_from_slice(&tag.to_be_bytes());
+            header.extend_from_slice(&[0, 100]);
+        }
+        [&header, &ethertype.to_be_bytes()[..], rest].concat()
+    }
+
+    const V4: &str = "udp 192.0.2.1:4096 > 192.0.2.53:53 hops 64 \"twelve bytes\"";
+    const V6: &str = "udp [2001:db8::1]:4096 > [2001:db8::53]:53 hops 63 \"twelve bytes\"";
+
+    #[test]
+    fn both_link_types_and_both_families_are_read() {
+        let v4 = ipv4(UDP, &udp(20, DATA));
+        let v6 = ipv6(UDP, &udp(20, DATA));
+        check_ip(&v4, V4);
+        check_ip(&v6, V6);
+        check(LinkType::Ethernet, &ethernet(&[], ETHERTYPE_IPV4, &v4), V4);
+        check(LinkType::Ethernet, &ethernet(&[], ETHERTYPE_IPV6, &v6), V6);
+        check_ip(&ipv4(TCP, &tcp(5, DATA)), &V4.replace("udp", "tcp"));
+        check_ip(&ipv6(TCP, &tcp(8, DATA)), &V6.replace("udp", "tcp"));
+        check_ip(&ipv4(1, DATA), "neither UDP nor TCP: protocol 1");
+        check(LinkType::Ethernet, &ethernet(&[], 0x0806, &v4), "not IP: ethertype 0x0806");
+        check_ip(&[0x50; 40], "the IP header contradicts itself");
+        check_ip(&[], "the frame ends inside its IP header");
+    }
+
+    #[test]
+    fn two_vlan_tags_are_followed() {
+        let v4 = ipv4(UDP, &udp(20, DATA));
+        let v6 = ipv6(UDP, &udp(20, DATA));
+        for tags in
+            [&[ETHERTYPE_VLAN][..], &[ETHERTYPE_QINQ, ETHERTYPE_VLAN], &[ETHERTYPE_VLAN, ETHERTYPE_VLAN]]
+        {
+            check(LinkType::Ethernet, &ethernet(tags, ETHERTYPE_IPV4, &v4), V4);
+            check(LinkType::Ethernet, &ethernet(tags, ETHERTYPE_IPV6, &v6), V6);
+        }
+        let three = ethernet(&[ETHERTYPE_QINQ, ETHERTYPE_VLAN, ETHERTYPE_VLAN], ETHERTYPE_IPV4, &v4);
+        check(LinkType::Ethernet, &three, "not IP: ethertype 0x8100");
+        let cut = &ethernet(&[ETHERTYPE_VLAN], ETHERTYPE_IPV4, &v4)[..17];
+        check(LinkType::Ethernet, cut, "the frame ends inside its VLAN header");
+        check(LinkType::Ethernet, &[0; 13], "the frame ends inside its Ethernet header");
+    }
+
+    #[test]
+    fn ipv4_options_are_skipped() {
+        let rest = udp(20, DATA);
+        for words in [1, 5, 10] {
+            let options = vec![1; words * 4];
+            check_ip(&ipv4_with(&options, (20 + words * 4 + 28) as u16 - 8, 0, UDP, &rest), V4);
+        }
+    }
+
+    #[test]
+    fn ipv6_extension_headers_are_skipped() {
+        let rest = udp(20, DATA);
+        let extension = |next: u8, units: u8| {
+            let mut header = vec![1; 8 + usize::from(units) * 8];
+            (header[0], header[1]) = (next, units);
+            header
+        };
+        for kind in [HOP_BY_HOP, ROUTING, DESTINATION_OPTIONS, MOBILITY] {
+            check_ip(&ipv6(kind, &[extension(UDP, 0), rest.clone()].concat()), V6);
+            check_ip(&ipv6(kind, &[extension(UDP, 3), rest.clone()].concat()), V6);
+        }
+        // The authentication header counts words of four bytes, less two (RFC 4302 section 2.2).
+        let authentication = [vec![UDP, 4, 0, 0], vec![9; 20]].concat();
+        check_ip(&ipv6(AUTHENTICATION, &[authentication, rest.clone()].concat()), V6);
+        let chain =
+            [extension(ROUTING, 0), extension(DESTINATION_OPTIONS, 1), extension(UDP, 0), rest.clone()];
+        check_ip(&ipv6(HOP_BY_HOP, &chain.concat()), V6);
+        let eight = [vec![extension(DESTINATION_OPTIONS, 0); 7], vec![extension(UDP, 0)]].concat().concat();
+        check_ip(&ipv6(DESTINATION_OPTIONS, &[eight.clone(), rest.clone()].concat()), V6);
+        let nine = [extension(DESTINATION_OPTIONS, 0), eight, rest].concat();
+        check_ip(&ipv6(DESTINATION_OPTIONS, &nine), "neither UDP nor TCP: protocol 60");
+        check_ip(&ipv6(HOP_BY_HOP, &[UDP, 9, 0, 0]), "the frame ends inside its IPv6 extension header");
+        check_ip(&ipv6(HOP_BY_HOP, &[]), "the frame ends inside its IPv6 extension header");
+        check_ip(&ipv6(59, DATA), "neither UDP nor TCP: protocol 59");
+    }
+
+    #[test]
+    fn only_the_first_fragment_has_ports() {
+        let first = udp(3000, DATA);
+        let fragment = format!("{V4} fragment missing 2980");
+        check_ip(&ipv4_with(&[], 40, 0x2000, UDP, &first), &fragment);
+        check_ip(&ipv4_with(&[], 40, 0x4000, UDP, &udp(20, DATA)), V4);
+        check_ip(&ipv4_with(&[], 40, 0x2001, UDP, &first), "a later fragment, without ports");
+        check_ip(&ipv4_with(&[], 40, 0x0001, UDP, &first), "a later fragment, without ports");
+        let behind = |offset_and_flags: u16, rest: &[u8]| {
+            let [high, low] = offset_and_flags.to_be_bytes();
+            [&[UDP, 0, high, low, 0, 0, 0, 7], rest].concat()
+        };
+        let fragment = format!("{V6} fragment missing 2980");
+        check_ip(&ipv6(FRAGMENT, &behind(1, &first)), &fragment);
+        // An atomic fragment (RFC 6946) is whole.
+        check_ip(&ipv6(FRAGMENT, &behind(0, &udp(20, DATA))), V6);
+        check_ip(&ipv6(FRAGMENT, &behind(8, &first)), "a later fragment, without ports");
+        check_ip(&ipv6(FRAGMENT, &behind(9, &first)), "a later fragment, without ports");
+        check_ip(&ipv6(FRAGMENT, &[UDP, 0, 0]), "the frame ends inside its IPv6 fragment header");
+    }
+
+    #[test]
+    fn padding_is_no_payload() {
+        let pad = |packet: Vec<u8>| [packet, vec![0; 14]].concat();
+        check_ip(&pad(ipv4(UDP, &udp(20, DATA))), V4);
+        check_ip(&pad(ipv6(UDP, &udp(20, DATA))), V6);
+        check_ip(&pad(ipv4(TCP, &tcp(5, DATA))), &V4.replace("udp", "tcp"));
+        check_ip(&pad(ipv6(TCP, &tcp(5, DATA))), &V6.replace("udp", "tcp"));
+        // The UDP length counts where IP says more.
+        check_ip(&ipv4(UDP, &[udp(20, DATA), vec![0; 4]].concat()), V4);
+    }
+
+    #[test]
+    fn length_0_is_a_packet_that_waits_for_segmentation() {
+        check_ip(&ipv4_with(&[], 0, 0, UDP, &udp(20, DATA)), V4);
+        check_ip(&ipv4_with(&[], 0, 0, UDP, &udp(0, DATA)), V4);
+        check_ip(&ipv4_with(&[], 0, 0, TCP, &tcp(5, DATA)), &V4.replace("udp", "tcp"));
+        check_ip(&ipv6_with(0, UDP, &udp(0, DATA)), V6);
+    }
+
+    #[test]
+    fn what_the_capture_cut_off_is_counted() {
+        let v4 = ipv4(UDP, &udp(20, DATA));
+        let cut = V4.replace("twelve bytes", "twelve");
+        check_ip(&v4[..v4.len() - 6], &format!("{cut} missing 6"));
+        let tcp = ipv4(TCP, &tcp(5, DATA));
+        check_ip(&tcp[..tcp.len() - 6], &format!("{} missing 6", cut.replace("udp", "tcp")));
+        let v6 = ipv6(UDP, &udp(20, DATA));
+        check_ip(&v6[..v6.len() - 6], &format!("{} missing 6", V6.replace("twelve bytes", "twelve")));
+        check_ip(&v4[..27], "the frame ends inside its UDP header");
+        check_ip(&v4[..19], "the frame ends inside its IPv4 header");
+        check_ip(&v6[..39], "the frame ends inside its IPv6 header");
+        check_ip(&tcp[..39], "the frame ends inside its TCP header");
+    }
+
+    #[test]
+    fn lengths_that_lie_are_refused() {
+        check_ip(&ipv4_with(&[], 19, 0, UDP, &udp(20, DATA)), "the IPv4 header contradicts itself");
+        check_ip(&ipv4_with(&[], 27, 0, UDP, &udp(20, DATA)), "the frame ends inside its UDP header");
+        let mut four_words = ipv4(UDP, &udp(20, DATA));
+        four_words[0] = 0x44;
+        check_ip(&four_words, "the IPv4 header contradicts itself");
+        let mut fifteen_words = ipv4(UDP, &udp(20, DATA));
+        fifteen_words[0] = 0x4f;
+        check_ip(&fifteen_words, "the frame ends inside its IPv4 header");
+        check_ip(&ipv4(UDP, &udp(7, DATA)), "the UDP header contradicts itself");
+        check_ip(&ipv4(UDP, &udp(21, DATA)), "the UDP header contradicts itself");
+        check_ip(&ipv6(UDP, &udp(21, DATA)), "the UDP header contradicts itself");
+        check_ip(&ipv4(UDP, &udp(8, &[])), &V4.replace("twelve bytes", ""));
+        check_ip(&ipv4(TCP, &tcp(4, DATA)), "the TCP header contradicts itself");
+        let mut long_offset = ipv4(TCP, &tcp(5, DATA));
+        long_offset[32] = 0xf0;
+        check_ip(&long_offset, "the frame ends inside its TCP header");
+    }
+}
