@@ -199,15 +199,16 @@ fn batch(source: &mut Source, live: &mut Live, screen: &mut dyn Screen) -> io::R
             seen = screen.report(&report);
         }
     };
-    let drained = source.drain(BATCH, &mut |frame| engine.frame(frame, &mut show));
-    let watermark: Option<Timestamp> = match (before, drained) {
-        (Some(before), Drained::Empty) => Some(before.before(LAG)),
-        // While records wait, nothing can be said about what else is on its way.
-        (Some(_), _) => None,
-        (None, _) => Some(engine.latest().before(FILE_LAG)),
-    };
-    if let Some(watermark) = watermark {
-        engine.tick(watermark, &mut show);
+    let drained = source.drain(BATCH, &mut |frame| {
+        // A file's frames are its clock; what ended before this frame is told before it.
+        if before.is_none() {
+            engine.tick(engine.latest().max(frame.time).before(FILE_LAG), &mut show);
+        }
+        engine.frame(frame, &mut show);
+    });
+    // While records wait, nothing can be said about what else is on its way.
+    if let (Some(before), Drained::Empty) = (before, drained) {
+        engine.tick(before.before(LAG), &mut show);
     }
     seen.map(|flow| (drained, flow.is_break()))
 }

@@ -266,7 +266,7 @@ impl Attacher {
             self.detach(attachment);
         }
         if let Some(clsact) = &mut self.clsact {
-            clsact.forget(ifindex);
+            clsact.release(ifindex);
         }
         let mut state = self.shared.state();
         state.read_linklocal();

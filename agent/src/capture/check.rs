@@ -87,7 +87,7 @@ fn programs_of(netlink: &mut Netlink, name: &str, ifindex: Ifindex) -> Vec<Strin
             let describe = |filter: &clsact::Filter| {
                 format!("{hook} clsact {} (priority {})", filter.name, filter.priority)
             };
-            programs.extend(filters.iter().map(describe));
+            programs.extend(filters.iter().filter(|filter| filter.handle != 0).map(describe));
         }
     }
     programs

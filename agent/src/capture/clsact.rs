@@ -31,7 +31,7 @@ const ALL_PROTOCOLS: u32 = (libc::ETH_P_ALL as u16).to_be() as u32;
 pub struct Filter {
     /// TCA_BPF_NAME, or the kind of a filter that is none of bpf.
     pub name: String,
-    /// Unique within priority and protocol.
+    /// Unique within priority and protocol; 0 is the kernel's own entry for a priority that has filters.
     pub handle: u32,
     /// The lowest runs first.
     pub priority: u16,
@@ -40,7 +40,7 @@ pub struct Filter {
 
 impl Filter {
     fn is_ours(&self) -> bool {
-        self.name.starts_with(NAME)
+        self.handle != 0 && self.name.starts_with(NAME)
     }
 
     fn owns_qdisc(&self) -> bool {
@@ -126,9 +126,20 @@ impl Clsact {
         Ok(())
     }
 
-    /// Forgets an interface that is gone; the kernel has removed its filters.
-    pub(super) fn forget(&mut self, ifindex: Ifindex) {
-        self.attached.retain(|attached| attached.ifindex != ifindex);
+    /// Removes this run's filters from an interface, and the qdisc if one of ours made it and nobody uses it. On an
+    /// interface that is gone the kernel has done so by itself.
+    pub(super) fn release(&mut self, ifindex: Ifindex) {
+        let mut owned = false;
+        for attached in
+            self.attached.extract_if(.., |attached| attached.ifindex == ifindex).collect::<Vec<_>>()
+        {
+            owned |= attached.filter.owns_qdisc();
+            // Nobody can act on an error here; the next start would sweep what remains.
+            let _ = self.remove(ifindex, attached.direction, &attached.filter);
+        }
+        if owned {
+            let _ = self.remove_empty_qdisc(ifindex);
+        }
     }
 
     /// The filters of one hook, in the order they run; none where there is no qdisc.
@@ -168,16 +179,8 @@ impl Clsact {
 /// However the run ends, short of being killed, its filters go.
 impl Drop for Clsact {
     fn drop(&mut self) {
-        let mut owned = Vec::new();
-        for Attached { ifindex, direction, filter } in std::mem::take(&mut self.attached) {
-            // Nobody is left to hear of an error here; the next start would sweep what remains.
-            let _ = self.remove(ifindex, direction, &filter);
-            if filter.owns_qdisc() && !owned.contains(&ifindex) {
-                owned.push(ifindex);
-            }
-        }
-        for ifindex in owned {
-            let _ = self.remove_empty_qdisc(ifindex);
+        while let Some(ifindex) = self.attached.first().map(|attached| attached.ifindex) {
+            self.release(ifindex);
         }
     }
 }
@@ -200,7 +203,7 @@ pub(super) fn filters(
     let mut found: Vec<Filter> = answers
         .into_iter()
         .filter_map(|answer| match answer {
-            RouteNetlinkMessage::NewTrafficFilter(message) => filter_of(&message),
+            RouteNetlinkMessage::NewTrafficFilter(message) => Some(filter_of(&message)),
             _ => None,
         })
         .collect();
@@ -208,12 +211,7 @@ pub(super) fn filters(
     Ok(found)
 }
 
-/// A dump has an entry for each priority (handle 0) and one for each filter.
-fn filter_of(message: &TcMessage) -> Option<Filter> {
-    let handle: u32 = message.header.handle.into();
-    if handle == 0 {
-        return None;
-    }
+fn filter_of(message: &TcMessage) -> Filter {
     let mut name = String::new();
     for attribute in &message.attributes {
         match attribute {
@@ -228,7 +226,8 @@ fn filter_of(message: &TcMessage) -> Option<Filter> {
             _ => {}
         }
     }
-    Some(Filter { name, handle, priority: (message.header.info >> 16) as u16, info: message.header.info })
+    let handle = message.header.handle.into();
+    Filter { name, handle, priority: (message.header.info >> 16) as u16, info: message.header.info }
 }
 
 /// Binds the socket that stands for a living run. Abstract names belong to the network namespace, as filters do.

@@ -100,6 +100,8 @@ struct Closed {
     first_sent: Timestamp,
     at: Timestamp,
     answered: bool,
+    /// That of a second sighting, which is never reported.
+    copy: bool,
 }
 
 /// A response that may still meet its query.
@@ -179,8 +181,9 @@ impl Correlator {
                     Verdict::Certain(vantage) => vantage,
                     Verdict::NodeOrUplink => self.waits_at_node(&parties, &response),
                 };
-                let is_copy = parties.vantage == Vantage::Unknown && before.is_some();
-                self.response(time, parties, response, is_copy, emit);
+                let copied =
+                    before.filter(|_| parties.vantage == Vantage::Unknown).map(|before| before.flow == flow);
+                self.response(time, parties, response, copied, emit);
             }
         }
         parties.vantage
@@ -320,12 +323,13 @@ impl Correlator {
         }
     }
 
+    /// `copied`: the same response was seen just before in a file; true where its addresses were the same too.
     fn response(
         &mut self,
         time: Timestamp,
         parties: Parties,
         response: Response,
-        is_copy: bool,
+        copied: Option<bool>,
         emit: &mut dyn FnMut(Event),
     ) {
         let scope = scope_of(&parties);
@@ -340,9 +344,6 @@ impl Correlator {
             let latency = time.since(open.first_sent);
             return open.end(Outcome::Answered { response, latency }, emit);
         }
-        if is_copy {
-            return emit(Event::Copy);
-        }
         let stray = Stray { parties, time, response };
         let question = self.question_hash(stray.response.question.as_ref());
         let memory = self.memory();
@@ -351,6 +352,9 @@ impl Correlator {
                 if time.since(closed.at) <= memory
                     && (stray.response.question.is_none() || closed.question == question) =>
             {
+                if closed.copy || closed.answered && copied == Some(true) {
+                    return emit(Event::Copy);
+                }
                 if closed.answered {
                     return emit(Event::Orphan { stray, reason: OrphanReason::Duplicate });
                 }
@@ -359,6 +363,7 @@ impl Correlator {
                 let latency = time.since(closed.first_sent);
                 emit(Event::Late { stray, latency });
             }
+            _ if copied.is_some() => emit(Event::Copy),
             _ => {
                 if self.early.len() >= MAX_EARLY
                     && let Some(first) = self.early.pop_front()
@@ -423,7 +428,8 @@ impl Correlator {
 
     fn remember(&mut self, key: Key, open: &Open, at: Timestamp, answered: bool) {
         let question = self.question_hash(open.query.question.as_ref());
-        self.closed.insert(key, Closed { question, first_sent: open.first_sent, at, answered });
+        self.closed
+            .insert(key, Closed { question, first_sent: open.first_sent, at, answered, copy: open.copy });
         if self.closed.len() > self.limits.max_inflight {
             self.closed.pop_front();
         }
@@ -568,11 +574,11 @@ mod tests {
                 let sends = transaction.sends;
                 let sends = if sends > 1 { format!(" sends {sends}") } else { String::new() };
                 let echo = if transaction.echo { " echo" } else { "" };
-                let millis = duration.as_secs_f64() * 1e3;
+                let millis = duration.as_micros() as f64 / 1e3;
                 format!("{} {asked} {outcome} {millis}{sends}{echo}", of(&transaction.parties))
             }
             Event::Late { stray, latency } => {
-                format!("late {} {}", of(&stray.parties), latency.as_secs_f64() * 1e3)
+                format!("late {} {}", of(&stray.parties), latency.as_micros() as f64 / 1e3)
             }
             Event::Orphan { stray, reason: OrphanReason::NoQuery } => {
                 format!("orphan {}", of(&stray.parties))
@@ -1004,7 +1010,31 @@ mod tests {
                 "7000.1 ! 1:1000 7 A a.test at=file hop=63",
                 "60000 end",
             ],
-            &[opened, "copy", "1:1000 at unknown A a.test. unanswered 6000", "late 1:1000 at unknown 7000.1"],
+            &[
+                opened,
+                "copy",
+                "copy",
+                "1:1000 at unknown A a.test. unanswered 6000",
+                "late 1:1000 at unknown 7000.1",
+            ],
+        );
+        // And so is a duplicate.
+        check(
+            &[
+                "0 ? 1:1000 7 A a.test at=file",
+                "0.1 ? 99:2000 7 A a.test at=file hop=63",
+                "1 ! 99:2000 7 A a.test at=file",
+                "1.1 ! 1:1000 7 A a.test at=file hop=63",
+                "100 ! 99:2000 7 A a.test at=file",
+                "100.1 ! 1:1000 7 A a.test at=file hop=63",
+            ],
+            &[
+                opened,
+                "copy",
+                "1:1000 at unknown A a.test. NOERROR 1.1",
+                "copy",
+                "duplicate 1:1000 at unknown",
+            ],
         );
         // 5 ms later it was sent again.
         check(
