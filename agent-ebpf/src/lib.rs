@@ -37,8 +37,8 @@ pub const fn class_of(flags: u16) -> usize {
     (flags & (FLAG_EGRESS | FLAG_TO_SERVER | FLAG_LOCAL_SOCKET)) as usize
 }
 
-/// [`InterfaceState::options`]: packets of this interface begin with their IP header.
-pub const OPTION_RAW_IP: u32 = 1 << 0;
+/// [`InterfaceState::options`]: a pod stands behind this interface, so no local socket needs to be looked for.
+pub const OPTION_POD: u32 = 1 << 0;
 
 /// What stands before the copied bytes in each record of the ring.
 #[repr(C)]
@@ -85,8 +85,6 @@ pub struct InterfaceState {
     pub options: u32,
     /// The last value of [`RecordHeader::sequence`].
     pub sequence: u32,
-    /// Packets that ran through the hook, by direction.
-    pub seen: [u64; 2],
     /// Packets selected for delivery, by class.
     pub matched: [u64; CLASSES],
     /// Matched, but lost because the ring had no room, by class.
@@ -133,7 +131,7 @@ pub struct LinkLocalKey {
 }
 
 const _: () = assert!(size_of::<RecordHeader>() == 40);
-const _: () = assert!(size_of::<InterfaceState>() == 8 + 16 + 3 * 64 + 8 + 16);
+const _: () = assert!(size_of::<InterfaceState>() == 8 + 3 * 64 + 8 + 16);
 const _: () = assert!(size_of::<LinkLocalBuckets>() == 1536);
 const _: () = assert!(size_of::<LinkLocalKey>() == 8);
 

@@ -151,11 +151,11 @@ impl Engine {
     fn udp(&mut self, pass: &mut Pass<'_, '_>, emit: &mut dyn FnMut(Report)) -> PacketResult {
         let payload = pass.payload;
         let length = payload.bytes.len() + payload.missing;
-        let result = self.message(pass, payload.bytes, length, emit);
-        match result {
-            PacketResult::Message if payload.fragment => PacketResult::Fragment,
-            PacketResult::Message if payload.missing > 0 => PacketResult::Snap,
-            other => other,
+        match self.message(pass, payload.bytes, length, emit) {
+            // The sender wrote it right, whatever is left of it here.
+            _ if payload.fragment => PacketResult::Fragment,
+            _ if payload.missing > 0 => PacketResult::Snap,
+            whole => whole,
         }
     }
 
@@ -200,8 +200,11 @@ impl Engine {
         let message = match dns::parse(bytes, length) {
             Ok(message) => message,
             Err(error) => {
-                let flow = Some(pass.payload.flow);
-                emit(Report::Malformed { time: pass.frame.time, flow, error: error.to_string() });
+                // Of a message that was cut off nobody knows whether it was malformed.
+                if length == bytes.len() {
+                    let flow = Some(pass.payload.flow);
+                    emit(Report::Malformed { time: pass.frame.time, flow, error: error.to_string() });
+                }
                 return match error {
                     dns::DecodeError::ShortHeader => PacketResult::NotDns,
                     dns::DecodeError::Question | dns::DecodeError::Record => PacketResult::Malformed,

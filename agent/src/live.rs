@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 
 use crate::capture::counters::CaptureCounters;
-use crate::capture::frame::Timestamp;
 use crate::capture::pcap_file::FILE_LAG;
 use crate::capture::{Drained, Source};
 use crate::engine::{Engine, Report};

@@ -14,7 +14,7 @@ use aya::Ebpf;
 use aya::maps::{HashMap as BpfHashMap, MapData, PerCpuHashMap, PerCpuValues};
 use aya::programs::tc::{SchedClassifierLinkId, TcAttachOptions};
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
-use nslookout_ebpf::{BUCKETS, InterfaceState, LinkLocalBuckets, LinkLocalKey, OPTION_RAW_IP};
+use nslookout_ebpf::{BUCKETS, InterfaceState, LinkLocalBuckets, LinkLocalKey, OPTION_POD};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 use super::clsact::Clsact;
@@ -120,9 +120,13 @@ pub(super) struct Attacher {
     attachments: HashMap<Ifindex, Attachment>,
 }
 
-/// The program of each direction.
-pub(super) const PROGRAMS: [(&str, Direction); 2] =
-    [("nsl_ingress", Direction::Ingress), ("nsl_egress", Direction::Egress)];
+/// The program of each direction, for packets with and without a link layer.
+pub(super) const PROGRAMS: [(&str, Direction, LinkType); 4] = [
+    ("nsl_ingress", Direction::Ingress, LinkType::Ethernet),
+    ("nsl_egress", Direction::Egress, LinkType::Ethernet),
+    ("nsl_ingress_ip", Direction::Ingress, LinkType::RawIp),
+    ("nsl_egress_ip", Direction::Egress, LinkType::RawIp),
+];
 
 impl Attacher {
     pub(super) fn new(shared: Arc<Shared>, interfaces: Interfaces, clsact: Option<Clsact>) -> Self {
@@ -200,7 +204,7 @@ impl Attacher {
     /// Makes the map entries of an interface, without which the program passes its packets by, and enters it into the
     /// table before its first packet comes.
     fn prepare(&mut self, watched: &Watched) -> io::Result<()> {
-        let options = if watched.link.link_type == Some(LinkType::RawIp) { OPTION_RAW_IP } else { 0 };
+        let options = if watched.kind == InterfaceKind::Pod { OPTION_POD } else { 0 };
         let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
         let values =
             PerCpuValues::try_from(vec![InterfaceState { options, ..InterfaceState::default() }; cpus])?;
@@ -218,7 +222,7 @@ impl Attacher {
                 name: watched.link.name.clone(),
                 kind: watched.kind,
                 method: if self.clsact.is_some() { Method::Clsact } else { Method::Tcx },
-                hooks: hooks_of(watched.kind).count() as u32,
+                hooks: hooks_of(watched).count() as u32,
             },
             kind: watched.kind,
         };
@@ -229,7 +233,7 @@ impl Attacher {
 
     fn attach_tcx(&mut self, watched: &Watched) -> io::Result<Attachment> {
         let mut links = Vec::new();
-        for (name, direction) in hooks_of(watched.kind) {
+        for (name, direction) in hooks_of(watched) {
             let mut ebpf = self.shared.ebpf.lock().unwrap_or_else(PoisonError::into_inner);
             let hook = match direction {
                 Direction::Ingress => TcAttachType::Ingress,
@@ -253,7 +257,7 @@ impl Attacher {
     fn attach_clsact(&mut self, watched: &Watched) -> io::Result<Attachment> {
         let Some(clsact) = &mut self.clsact else { return Err(io::ErrorKind::Unsupported.into()) };
         let mut ebpf = self.shared.ebpf.lock().unwrap_or_else(PoisonError::into_inner);
-        for (name, direction) in hooks_of(watched.kind) {
+        for (name, direction) in hooks_of(watched) {
             let fd = program(&mut ebpf, name)?.fd().map_err(io::Error::other)?;
             clsact.attach(watched.link.ifindex, direction, fd.as_fd())?;
         }
@@ -325,10 +329,15 @@ impl Drop for Attacher {
 }
 
 /// The hooks of an interface: on `lo` egress alone, where every packet passes once.
-fn hooks_of(kind: InterfaceKind) -> impl Iterator<Item = (&'static str, Direction)> {
+fn hooks_of(watched: &Watched) -> impl Iterator<Item = (&'static str, Direction)> {
+    let link_type = watched.link.link_type;
+    let loopback = watched.kind == InterfaceKind::Loopback;
     PROGRAMS
         .into_iter()
-        .filter(move |(_, direction)| kind != InterfaceKind::Loopback || *direction == Direction::Egress)
+        .filter(move |(_, direction, begins)| {
+            Some(*begins) == link_type && !(loopback && *direction == Direction::Ingress)
+        })
+        .map(|(name, direction, _)| (name, direction))
 }
 
 pub(super) fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> io::Result<&'a mut SchedClassifier> {
@@ -363,7 +372,6 @@ pub(super) fn add(sum: &mut InterfaceState, value: &InterfaceState) {
             *sum += value;
         }
     };
-    add_all(&mut sum.seen, &value.seen);
     add_all(&mut sum.matched, &value.matched);
     add_all(&mut sum.ring_full, &value.ring_full);
     add_all(&mut sum.short_read, &value.short_read);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use aya::maps::{Array, HashMap as BpfHashMap, MapData, PerCpuHashMap, RingBuf};
+use aya::maps::{Array, HashMap as BpfHashMap, MapData, PerCpuArray, PerCpuHashMap, RingBuf};
 use aya::{EbpfLoader, VerifierLogLevel};
 use nslookout_ebpf::{
     CLASSES, FLAG_EGRESS, FLAG_LOCAL_SOCKET, FLAG_MORE, FLAG_RAW_IP, FLAG_TO_SERVER, FLAG_VLAN,
@@ -35,6 +35,7 @@ pub struct EbpfSource {
     kinds: Kinds,
     parts: Parts,
     programs: Vec<ProgramRuns>,
+    seen: PerCpuArray<MapData, [u64; 2]>,
     /// CLOCK_REALTIME minus CLOCK_MONOTONIC at the start; a later step of the wall clock does not reach the frames.
     clock_offset_ns: u64,
 }
@@ -101,7 +102,7 @@ impl EbpfSource {
         let mut loader = EbpfLoader::new();
         loader.verifier_log_level(VerifierLogLevel::STATS).map_max_entries("RING", config.ring_bytes);
         let mut ebpf = loader.load(OBJECT).map_err(|error| CaptureError::Load(Box::new(error)))?;
-        for (name, _) in PROGRAMS {
+        for (name, ..) in PROGRAMS {
             let program = attach::program(&mut ebpf, name).map_err(CaptureError::Attach)?;
             program.load().map_err(|error| CaptureError::Load(Box::new(error.into())))?;
         }
@@ -110,6 +111,7 @@ impl EbpfSource {
         let ring = RingBuf::try_from(take_map(&mut ebpf, "RING")?).map_err(map_error)?;
         let counters = PerCpuHashMap::try_from(take_map(&mut ebpf, "INTERFACES")?).map_err(map_error)?;
         let buckets = BpfHashMap::try_from(take_map(&mut ebpf, "LINKLOCAL_BUCKETS")?).map_err(map_error)?;
+        let seen = PerCpuArray::try_from(take_map(&mut ebpf, "SEEN")?).map_err(map_error)?;
 
         // Whatever the method of this run: what a killed run left is removed now.
         let clsact = Clsact::start(interfaces.all()).map_err(CaptureError::Attach)?;
@@ -127,6 +129,7 @@ impl EbpfSource {
             kinds: Kinds { kinds: Map::default(), generation: 0 },
             parts: Parts::default(),
             programs: Vec::new(),
+            seen,
             clock_offset_ns: clock_ns(rustix::time::ClockId::Realtime)
                 .saturating_sub(clock_ns(rustix::time::ClockId::Monotonic)),
         })
@@ -174,6 +177,7 @@ impl EbpfSource {
             attach_errors: state.attach_errors.clone(),
             linklocal: state.linklocal_counts(),
             programs: self.programs.clone(),
+            seen: self.seen.get(&0, 0).map_or(0, |cpus| cpus.iter().flatten().sum()),
             ..CaptureCounters::default()
         };
         for (kind, sum) in &state.retired {
@@ -191,7 +195,7 @@ impl EbpfSource {
     /// Leaves the last reading where the attacher is busy: an attachment takes 8 ms, and the reader must not wait.
     fn read_program_runs(&mut self) {
         let Ok(mut ebpf) = self.shared.ebpf.try_lock() else { return };
-        let runs = PROGRAMS.iter().filter_map(|(name, _)| {
+        let runs = PROGRAMS.iter().filter_map(|(name, ..)| {
             let info = attach::program(&mut ebpf, name).ok()?.info().ok()?;
             let runs = info.run_count();
             (runs > 0).then(|| ProgramRuns { program: name, seconds: info.run_time().as_secs_f64(), runs })
@@ -268,7 +272,6 @@ fn add_classes(counters: &mut CaptureCounters, kind: InterfaceKind, sum: &Interf
         *counters.drops.entry((vantage, DropReason::RingFull)).or_default() += sum.ring_full[class];
         *counters.drops.entry((vantage, DropReason::ShortRead)).or_default() += sum.short_read[class];
     }
-    counters.seen += sum.seen.iter().sum::<u64>();
     counters.later_fragments += sum.later_fragments.iter().sum::<u64>();
 }
 

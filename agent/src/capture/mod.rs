@@ -76,13 +76,13 @@ pub enum CaptureError {
     Interfaces(#[from] InterfacesError),
     /// The kernel refused maps or programs.
     #[error("{}", load_message(.0))]
-    Load(#[source] Box<aya::EbpfError>),
+    Load(Box<aya::EbpfError>),
     /// Something around the programs failed.
-    #[error("failed to prepare the eBPF capture: {0}")]
+    #[error("failed to prepare the eBPF capture")]
     Attach(#[source] io::Error),
     /// The packet socket could not be opened.
     #[error("{}", socket_message(.0))]
-    PacketSocket(#[source] io::Error),
+    PacketSocket(io::Error),
     /// The kernel lacks what was asked for.
     #[error("the kernel is too old: {needs}, this is {is}")]
     KernelTooOld {
@@ -103,7 +103,7 @@ fn load_message(error: &aya::EbpfError) -> String {
         let missing =
             if missing.is_empty() { "a security module or sysctl forbids it".into() } else { missing };
         return format!(
-            "no permission to load eBPF programs: {missing}; run as root, or with --capture packet and CAP_NET_RAW"
+            "no permission to load eBPF programs: {missing}; root has them; --capture packet needs CAP_NET_RAW only"
         );
     }
     let mut text = format!("the kernel refused the eBPF programs: {error}");
