@@ -631,6 +631,7 @@ pub(crate) mod tests {
     }
 
     #[test]
+    #[expect(clippy::type_complexity, reason = "a table of cases")]
     fn the_end_of_the_chain_tells_nodata() {
         let ask = |qtype| question(dotted("a.test"), qtype);
         let cname = record(pointer(), 5, 1, 60, &dotted("b.test"));

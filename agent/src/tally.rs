@@ -531,7 +531,7 @@ impl Tally {
             self.summary.orphans += 1;
             // Its query may have been sent up to a time-out before the first packet.
             let begin = self.summary.span.map_or(stray.time, |(first, _)| first);
-            if stray.time.since(begin) < Duration::from_secs(6) {
+            if stray.parties.transport == Transport::Udp && stray.time.since(begin) < Duration::from_secs(6) {
                 self.summary.mid_flight += 1;
             }
         }
@@ -613,4 +613,92 @@ fn listed(qtype: RecordType) -> RecordType {
 /// The codes that have a label of their own; all others are `u16::MAX`.
 fn listed_rcode(rcode: Rcode) -> Rcode {
     if rcode <= Rcode::REFUSED { rcode } else { Rcode(u16::MAX) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_resolver_is_known_by_its_address() {
+        let cases = [
+            ("169.254.20.10", Resolver::NodeLocal),
+            ("169.254.169.253", Resolver::Vpc),
+            ("fd00:ec2::253", Resolver::Vpc),
+            ("169.254.1.1", Resolver::Other),
+            ("10.96.0.10", Resolver::Cluster),
+            ("fd12::a", Resolver::Cluster),
+            ("10.96.0.11", Resolver::Other),
+            ("172.16.0.2", Resolver::Other),
+            ("172.32.0.2", Resolver::External),
+            ("192.168.1.1", Resolver::Other),
+            ("127.0.0.53", Resolver::Other),
+            ("0.0.0.0", Resolver::Other),
+            ("100.64.0.1", Resolver::Other),
+            ("100.127.255.255", Resolver::Other),
+            ("100.128.0.1", Resolver::External),
+            ("8.8.8.8", Resolver::External),
+            ("2001:4860:4860::8888", Resolver::External),
+            ("fd12::b", Resolver::Other),
+            ("fe80::1", Resolver::Other),
+            ("::1", Resolver::Other),
+        ];
+        let cluster = ["10.96.0.10".parse().unwrap(), "fd12::a".parse().unwrap()];
+        for (address, expected) in cases {
+            assert_eq!(Resolver::of(address.parse().unwrap(), &cluster), expected, "{address}");
+        }
+        // What the user says comes first.
+        let vpc: IpAddr = "169.254.169.253".parse().unwrap();
+        assert_eq!(Resolver::of(vpc, &[vpc]), Resolver::Cluster);
+    }
+
+    #[test]
+    fn series_are_bounded_and_the_rest_is_other() {
+        const MOST: usize = 3;
+        let address = |last: u8| IpAddr::from([10, 0, 0, last]);
+        let mut series: Series<Transport> = Series::default();
+        for _ in 0..2 {
+            for last in 1..=5 {
+                *series.at(MOST, address(last), Transport::Udp) += 1;
+            }
+        }
+        *series.at(MOST, address(1), Transport::Tcp) += 1;
+        assert_eq!(series.overflow, 5);
+        let rows: Vec<(String, Transport, u64)> = series
+            .sorted()
+            .into_iter()
+            .map(|(subject, transport, count)| (subject.to_string(), transport, *count))
+            .collect();
+        let row = |subject: &str, transport, count| (subject.to_owned(), transport, count);
+        assert_eq!(
+            rows,
+            [
+                row("10.0.0.1", Transport::Udp, 2),
+                row("10.0.0.2", Transport::Udp, 2),
+                row("10.0.0.3", Transport::Udp, 2),
+                row("~other", Transport::Udp, 4),
+                row("~other", Transport::Tcp, 1),
+            ]
+        );
+        // Nothing is lost: the sum is that of all increments.
+        assert_eq!(rows.iter().map(|(_, _, count)| count).sum::<u64>(), 11);
+    }
+
+    #[test]
+    fn a_value_on_a_bound_belongs_below_it() {
+        let mut sizes = Sizes::default();
+        for size in [0.0, 128.0, 129.0, 512.0, 513.0, 65535.0, 70000.0] {
+            sizes.observe(&SIZE_BOUNDS, size);
+        }
+        assert_eq!(sizes.counts, [2, 1, 1, 1, 0, 0, 0, 0, 0, 0, 1, 1]);
+        assert_eq!(sizes.sum, 136_817.0);
+    }
+
+    #[test]
+    fn rare_types_and_codes_share_a_label() {
+        assert_eq!(listed(RecordType::HTTPS), RecordType::HTTPS);
+        assert_eq!(listed(RecordType(43)), RecordType(0));
+        assert_eq!(listed_rcode(Rcode::REFUSED), Rcode::REFUSED);
+        assert_eq!(listed_rcode(Rcode(16)), Rcode(u16::MAX));
+    }
 }

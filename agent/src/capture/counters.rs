@@ -97,6 +97,8 @@ pub struct CaptureCounters {
     pub matched_node_or_uplink: u64,
     /// Matched, and lost.
     pub drops: BTreeMap<(Vantage, DropReason), u64>,
+    /// Interfaces where packets were matched and lost, by name, with those that are gone as `interfaces gone since`.
+    pub lost_at: Vec<(String, DropReason, u64)>,
     /// Packets that ran through the hooks, of whatever kind.
     pub seen: u64,
     /// Second and later fragments, which carry no ports and are not delivered.

@@ -182,11 +182,14 @@ impl EbpfSource {
         };
         for (kind, sum) in &state.retired {
             add_classes(&mut counters, *kind, sum);
+            add_losses(&mut counters, "interfaces gone since", sum);
         }
         for (ifindex, entry) in &state.interfaces {
             counters.interfaces.push(entry.watched.clone());
             if let Ok(values) = state.counters.get(&ifindex.0, 0) {
-                add_classes(&mut counters, entry.kind, &attach::sum_of(&values));
+                let sum = attach::sum_of(&values);
+                add_classes(&mut counters, entry.kind, &sum);
+                add_losses(&mut counters, &entry.watched.name, &sum);
             }
         }
         counters
@@ -273,6 +276,15 @@ fn add_classes(counters: &mut CaptureCounters, kind: InterfaceKind, sum: &Interf
         *counters.drops.entry((vantage, DropReason::ShortRead)).or_default() += sum.short_read[class];
     }
     counters.later_fragments += sum.later_fragments.iter().sum::<u64>();
+}
+
+fn add_losses(counters: &mut CaptureCounters, interface: &str, sum: &InterfaceState) {
+    for (reason, lost) in [(DropReason::RingFull, sum.ring_full), (DropReason::ShortRead, sum.short_read)] {
+        let lost = lost.iter().sum();
+        if lost > 0 {
+            counters.lost_at.push((interface.to_owned(), reason, lost));
+        }
+    }
 }
 
 fn choose_method(wish: AttachMethod) -> Result<Method, CaptureError> {

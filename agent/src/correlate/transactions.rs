@@ -104,6 +104,37 @@ struct Closed {
     copy: bool,
 }
 
+/// What is remembered under one key: the last, and those before it where other questions had the same ID and port.
+#[derive(Debug)]
+struct Past {
+    last: Closed,
+    before: Vec<Closed>,
+}
+
+impl Past {
+    /// The one with this question; the last where the message repeats none.
+    fn find(&mut self, question: Option<u64>) -> Option<&mut Closed> {
+        match question {
+            Some(question) if self.last.question != question => {
+                self.before.iter_mut().find(|closed| closed.question == question)
+            }
+            _ => Some(&mut self.last),
+        }
+    }
+
+    fn add(&mut self, closed: Closed) {
+        self.before.retain(|old| old.question != closed.question);
+        let (older, newer) = if closed.at < self.last.at { (closed, self.last) } else { (self.last, closed) };
+        self.last = newer;
+        if older.question != newer.question {
+            self.before.push(older);
+        }
+        if self.before.len() > MAX_PER_KEY {
+            self.before.remove(0);
+        }
+    }
+}
+
 /// A response that may still meet its query.
 #[derive(Debug)]
 struct Early {
@@ -119,7 +150,7 @@ pub struct Correlator {
     /// Queries in `open`.
     inflight: usize,
     /// In the order of closing; as many as `max_inflight` at most.
-    closed: LinkedHashMap<Key, Closed>,
+    closed: LinkedHashMap<Key, Past>,
     early: VecDeque<Early>,
     copies: Copies,
     hasher: DefaultHashBuilder,
@@ -216,8 +247,8 @@ impl Correlator {
                 break;
             }
         }
-        while let Some((_, closed)) = self.closed.front() {
-            if watermark.since(closed.at) <= self.memory() {
+        while let Some((_, past)) = self.closed.front() {
+            if watermark.since(past.last.at) <= self.memory() {
                 break;
             }
             self.closed.pop_front();
@@ -269,9 +300,11 @@ impl Correlator {
             }
         }
         let question = self.question_hash(query.question.as_ref());
-        let repeated = self.closed.get(&key).is_some_and(|closed| {
-            closed.answered && closed.question == question && time.since(closed.at) <= CLOSED_MEMORY
-        });
+        let repeated = self
+            .closed
+            .get_mut(&key)
+            .and_then(|past| past.find(Some(question)))
+            .is_some_and(|closed| closed.answered && time.since(closed.at) <= CLOSED_MEMORY);
         // Behind a NAT the addresses differ; a router in between has lowered the hop limit. musl, which sends one query
         // to several servers at once, sends each with the same.
         let copy = in_file
@@ -345,13 +378,12 @@ impl Correlator {
             return open.end(Outcome::Answered { response, latency }, emit);
         }
         let stray = Stray { parties, time, response };
-        let question = self.question_hash(stray.response.question.as_ref());
+        let asked = stray.response.question.as_ref();
+        let question = asked.map(|_| self.question_hash(asked));
         let memory = self.memory();
-        match self.closed.get_mut(&key) {
-            Some(closed)
-                if time.since(closed.at) <= memory
-                    && (stray.response.question.is_none() || closed.question == question) =>
-            {
+        let closed = self.closed.get_mut(&key).and_then(|past| past.find(question));
+        match closed.filter(|closed| time.since(closed.at) <= memory) {
+            Some(closed) => {
                 if closed.copy || closed.answered && copied == Some(true) {
                     return emit(Event::Copy);
                 }
@@ -428,8 +460,14 @@ impl Correlator {
 
     fn remember(&mut self, key: Key, open: &Open, at: Timestamp, answered: bool) {
         let question = self.question_hash(open.query.question.as_ref());
-        self.closed
-            .insert(key, Closed { question, first_sent: open.first_sent, at, answered, copy: open.copy });
+        let closed = Closed { question, first_sent: open.first_sent, at, answered, copy: open.copy };
+        match self.closed.get_mut(&key) {
+            Some(past) => {
+                past.add(closed);
+                self.closed.to_back(&key);
+            }
+            None => drop(self.closed.insert(key, Past { last: closed, before: Vec::new() })),
+        }
         if self.closed.len() > self.limits.max_inflight {
             self.closed.pop_front();
         }
@@ -780,6 +818,18 @@ mod tests {
         check(&[ask, "7000 ! 1:1000 7 - rcode=5"], &expected[..3]);
         // In time to the last moment.
         check(&[ask, "6000 ! 1:1000 7 A a.test"], &["open 1:1000 A", "1:1000 A a.test. NOERROR 6000"]);
+        // Nor does another question that has taken its ID and port in between.
+        check(
+            &[ask, "6500 ? 1:1000 7 A b.test", "6501 ! 1:1000 7 A b.test", answer, again],
+            &[
+                "open 1:1000 A",
+                "open 1:1000 A",
+                "1:1000 A b.test. NOERROR 1",
+                "1:1000 A a.test. unanswered 6000",
+                "late 1:1000 7000",
+                "duplicate 1:1000",
+            ],
+        );
         // Not remembered for ever.
         check(
             &[ask, "6500 tick", "36001 ! 1:1000 7 A a.test", "37000 tick"],

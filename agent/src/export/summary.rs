@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 
 use super::text::milliseconds;
 use crate::capture::counters::CaptureCounters;
+use crate::correlate::OrphanReason;
 use crate::dns::Rcode;
 use crate::maps::Map;
 use crate::tally::{PacketResult, ServerSummary, Tally};
@@ -53,8 +54,9 @@ fn write_outcomes(out: &mut String, tally: &Tally) -> fmt::Result {
     let summary = &tally.summary;
     write!(
         out,
-        " {} queries  {} answered  {} no answer",
+        " {} {}  {} answered  {} no answer",
         grouped(summary.queries()),
+        if summary.queries() == 1 { "query" } else { "queries" },
         grouped(summary.answered),
         grouped(summary.unanswered)
     )?;
@@ -83,6 +85,7 @@ fn write_outcomes(out: &mut String, tally: &Tally) -> fmt::Result {
         ("NODATA", summary.nodata),
         ("truncated", summary.truncated),
         ("late", summary.late),
+        ("duplicate", tally.orphans.get(&OrphanReason::Duplicate).copied().unwrap_or(0)),
         ("sent again", summary.retransmits),
     ];
     for (what, count) in others.into_iter().filter(|(_, count)| *count > 0) {
@@ -160,21 +163,25 @@ fn write_losses(out: &mut String, tally: &Tally, counters: Option<&CaptureCounte
         tally.packets.iter().filter(|((_, result), _)| *result == wanted).map(|(_, count)| count).sum()
     };
     let notes = [
-        (fragments, "later fragments, which carry no ports, were not read"),
-        (
-            result(PacketResult::TcpPartial),
-            "TCP segments held only a part of a message, which was not put together",
-        ),
-        (result(PacketResult::Snap), "packets were cut off by the capture"),
-        (result(PacketResult::Malformed), "packets were malformed (-v shows them)"),
-        (result(PacketResult::NotDns), "packets of these ports were not DNS"),
-        (tally.evictions, "waiting queries were given up for want of room (--max-inflight)"),
+        (fragments, "later fragments, not read since they carry no ports"),
+        (result(PacketResult::TcpPartial), "TCP segments with a part of a message, not put together"),
+        (result(PacketResult::Snap), "packets cut off by the capture"),
+        (result(PacketResult::Malformed), "malformed packets (-v shows them)"),
+        (result(PacketResult::NotDns), "packets of these ports that are not DNS"),
+        (tally.evictions, "waiting queries given up for want of room (--max-inflight)"),
     ];
+    let mut unread = 0;
     for (count, what) in notes.into_iter().filter(|(count, _)| *count > 0) {
-        writeln!(out, "{} {what}", grouped(count))?;
+        unread += count;
+        writeln!(out, "{what}: {}", grouped(count))?;
     }
-    if dropped == 0 {
-        return writeln!(out, "nothing lost: every number above is exact");
+    for (interface, reason, count) in counters.iter().flat_map(|counters| &counters.lost_at) {
+        writeln!(out, "lost at {interface}: {} ({})", grouped(*count), reason.as_str())?;
+    }
+    match (dropped, unread) {
+        (0, 0) => return writeln!(out, "nothing lost: every number above is exact"),
+        (0, _) => return writeln!(out, "no packet lost: the only doubt is what is listed above"),
+        _ => {}
     }
     let share = 100.0 * dropped as f64 / (captured + dropped) as f64;
     writeln!(

@@ -190,7 +190,15 @@ fn answers_of(response: &Response) -> String {
     match list.as_slice() {
         [] => String::new(),
         [only] => shorten(&only.data(), 48),
-        [first, others @ ..] => format!("{} +{}", shorten(&first.data(), 48), others.len()),
+        [first, others @ ..] => {
+            // Of a message whose end was not seen, the header knows more than what could be read.
+            let more = if response.partial {
+                response.header.counts[1].saturating_sub(1).into()
+            } else {
+                others.len()
+            };
+            format!("{} +{more}", shorten(&first.data(), 48))
+        }
     }
 }
 
@@ -250,7 +258,7 @@ fn server(address: SocketAddr) -> String {
 /// Milliseconds in at most four digits that matter.
 pub fn milliseconds(duration: Duration) -> String {
     let ms = duration.as_secs_f64() * 1e3;
-    if ms < 0.0995 {
+    if ms < 0.095 {
         format!("{ms:.2}")
     } else if ms < 9.95 {
         format!("{ms:.1}")
@@ -270,4 +278,135 @@ fn shorten(text: &str, width: usize) -> String {
     let start: String = characters[..head].iter().collect();
     let end: String = characters[characters.len() - tail..].iter().collect();
     format!("{start}…{end}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::correlate::{Correlator, Limits, Observation};
+    use crate::dns;
+    use crate::dns::tests::{dotted, message, question};
+    use crate::packet::Flow;
+
+    #[test]
+    fn milliseconds_have_four_digits_at_most() {
+        let cases = [
+            (0, "0.00"),
+            (4, "0.00"),
+            (94_999, "0.09"),
+            (95_000, "0.1"),
+            (99_000, "0.1"),
+            (149_000, "0.1"),
+            (1_550_000, "1.6"),
+            (9_949_000, "9.9"),
+            (9_950_000, "10"),
+            (99_600_000, "100"),
+            (6_000_000_000, "6000"),
+            (30_000_000_000, "30000"),
+        ];
+        for (nanos, expected) in cases {
+            assert_eq!(milliseconds(Duration::from_nanos(nanos)), expected, "{nanos}");
+        }
+    }
+
+    #[test]
+    fn the_middle_is_cut_out() {
+        let cases = [
+            ("short", 5, "short"),
+            ("longer", 5, "lon…r"),
+            ("api.example.com.shop.svc.cluster.local", 20, "api.example.co…local"),
+            ("", 5, ""),
+        ];
+        for (text, width, expected) in cases {
+            let short = shorten(text, width);
+            assert_eq!(short, expected);
+            assert!(short.chars().count() <= width);
+        }
+    }
+
+    /// The lines of a query for `name` and its response, `millis` later; `None` is no response within the window.
+    fn lines(style: Style, shorten: bool, name: &str, answer: Option<(u16, u64)>) -> Vec<String> {
+        let (client, server): (SocketAddr, SocketAddr) =
+            ("10.0.0.1:4000".parse().unwrap(), "10.0.0.53:53".parse().unwrap());
+        let (mut correlator, lines) = (Correlator::new(Limits::default()), Lines::new(style, shorten));
+        let mut told = Vec::new();
+        let mut tell = |event| told.extend(lines.line(&Report::Event(event), &InterfaceNames::new()));
+        let mut send = |nanos: u64, to_server: bool, flags: u16| {
+            let wire = message(7, flags, [1, 0, 0, 0], &[question(dotted(name), 1)]);
+            let (source, destination) = if to_server { (client, server) } else { (server, client) };
+            let observation = Observation {
+                time: Timestamp::from_nanos(nanos),
+                place: None,
+                flow: Flow { source, destination, transport: Transport::Udp },
+                hop_limit: 64,
+                to_server,
+                message: dns::parse(&wire, wire.len()).unwrap(),
+            };
+            correlator.observe(observation, &mut tell);
+        };
+        send(50_000_000_000, true, 0x0100);
+        if let Some((flags, millis)) = answer {
+            send(50_000_000_000 + millis * 1_000_000, false, flags);
+        }
+        correlator.tick(Timestamp::from_nanos(60_000_000_000), &mut tell);
+        told
+    }
+
+    fn style(verbose: bool, colour: bool) -> Style {
+        Style { verbose, colour, name_width: 20, zone: TimeZone::UTC }
+    }
+
+    #[test]
+    fn the_columns_stand_below_their_words() {
+        let heading = Lines::new(style(false, false), true).heading();
+        let line = &lines(style(false, false), true, "www.example.test", Some((0x8183, 2)))[0];
+        assert_eq!(
+            heading,
+            "time          client          type  name                 server          result        ms  answer"
+        );
+        assert_eq!(
+            line,
+            "00:00:50.002  10.0.0.1        A     www.example.test     10.0.0.53       NXDOMAIN     2.0"
+        );
+    }
+
+    #[test]
+    fn lines_tell_the_outcome() {
+        let check = |answer, expected: &[&str]| {
+            let all = lines(style(false, false), true, "a.test", answer);
+            let words: Vec<String> = all
+                .iter()
+                .map(|line| line.split_whitespace().skip(5).collect::<Vec<_>>().join(" "))
+                .collect();
+            assert_eq!(words, expected);
+        };
+        check(Some((0x8180, 1)), &["NODATA 1.0"]);
+        check(Some((0x8380, 1)), &["TRUNCATED 1.0 24 B"]);
+        check(Some((0x8182, 1)), &["SERVFAIL 1.0"]);
+        check(Some((0x818c, 1)), &["RCODE12 1.0"]);
+        check(None, &["NO ANSWER 6000"]);
+        check(Some((0x8180, 7000)), &["NO ANSWER 6000", "LATE 7000 NODATA after the time-out"]);
+    }
+
+    #[test]
+    fn names_are_shortened_on_a_terminal_only() {
+        let name = "api.example.com.shop.svc.cluster.local";
+        let line = |shorten| lines(style(false, false), shorten, name, None).remove(0);
+        assert!(line(true).contains(" api.example.co…local "));
+        assert!(line(false).contains(&format!(" {name} ")));
+    }
+
+    #[test]
+    fn colour_is_for_what_needs_a_look() {
+        let line = |flags| lines(style(false, true), false, "a.test", Some((flags, 1))).remove(0);
+        assert!(line(0x8182).contains("\x1b[31mSERVFAIL \x1b[0m"));
+        assert!(line(0x8380).contains("\x1b[33mTRUNCATED\x1b[0m"));
+        assert!(line(0x8183).contains("\x1b[2mNXDOMAIN \x1b[0m"));
+    }
+
+    #[test]
+    fn verbose_adds_flags_and_sizes() {
+        let line = lines(style(true, false), false, "a.test", Some((0x8583, 1))).remove(0);
+        assert!(line.ends_with("1.0  id 7 24B rd > 24B aa,rd,ra 0/0/0"), "{line}");
+    }
 }
