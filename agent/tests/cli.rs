@@ -1,0 +1,198 @@
+//! Bad input ends with status 2 and a message that names what was wrong; nothing here needs root.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// The program under test.
+const NSLOOKOUT: &str = env!("CARGO_BIN_EXE_nslookout");
+
+fn nslookout(arguments: &[&str]) -> Output {
+    Command::new(NSLOOKOUT).args(arguments).output().expect("failed to run nslookout")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Status 2, nothing on standard output, and a message that holds all of `expected`.
+#[track_caller]
+fn refuses(arguments: &[&str], expected: &[&str]) {
+    expect_refusal(&nslookout(arguments), expected);
+}
+
+#[track_caller]
+fn expect_refusal(output: &Output, expected: &[&str]) {
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert_eq!(text(&output.stdout), "", "{message}");
+    for part in expected {
+        assert!(message.contains(part), "no `{part}` in: {message}");
+    }
+}
+
+/// A file that goes with its guard.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn path(&self) -> &str {
+        self.0.to_str().expect("a path of plain characters")
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn scratch(bytes: &[u8]) -> Scratch {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let name = format!("nsltest-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let file = Scratch(std::env::temp_dir().join(name));
+    std::fs::write(&file.0, bytes).expect("failed to write a scratch file");
+    file
+}
+
+/// The header of a pcap file with microseconds, in little-endian order.
+fn pcap_header(link_type: u32) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for number in [0xa1b2_c3d4, 0x0004_0002, 0, 0, 65_535, link_type] {
+        bytes.extend(u32::to_le_bytes(number));
+    }
+    bytes
+}
+
+/// A record of one query for `a.test` in Ethernet, IPv4 and UDP.
+fn query_record(id: u16) -> Vec<u8> {
+    let mut message = id.to_be_bytes().to_vec();
+    message.extend(b"\x01\x00\0\x01\0\0\0\0\0\0\x01a\x04test\0\0\x01\0\x01");
+    let mut frame = b"\x02\0\0\0\0\x01\x02\0\0\0\0\x02\x08\0".to_vec();
+    let length = (20 + 8 + message.len()) as u16;
+    frame.extend(b"\x45\0");
+    frame.extend(length.to_be_bytes());
+    frame.extend(b"\0\0\0\0\x40\x11\0\0\x0a\0\0\x01\x0a\0\0\x02");
+    frame.extend(b"\x9c\x40\0\x35");
+    frame.extend((length - 20).to_be_bytes());
+    frame.extend(b"\0\0");
+    frame.extend(message);
+    let mut record = Vec::new();
+    for number in [1_700_000_000, u32::from(id), frame.len() as u32, frame.len() as u32] {
+        record.extend(number.to_le_bytes());
+    }
+    record.extend(frame);
+    record
+}
+
+#[test]
+fn interfaces_that_are_not_there() {
+    refuses(&["watch", "-i", "nosuch0"], &["nslookout: ", "`nosuch0`", "there are: ", "lo"]);
+    refuses(&["-i", "lo", "-i", "nosuch0"], &["`nosuch0`"]);
+    refuses(&["check", "-i", "nosuch0"], &["`nosuch0`"]);
+}
+
+#[test]
+fn numbers_out_of_range() {
+    refuses(&["--port", "0"], &["'0'", "--port"]);
+    refuses(&["--port", "65536"], &["'65536'", "--port"]);
+    refuses(&["--port", "dns"], &["'dns'", "--port"]);
+    refuses(&["--for", "6"], &["`6`", "--for", "30s"]);
+    refuses(&["--for", "0s"], &["`0s`", "--for"]);
+    refuses(&["--timeout", "soon"], &["`soon`", "--timeout"]);
+    refuses(&["--ring", "3"], &["`3`", "--ring", "power of two"]);
+    refuses(&["--ring", "2048"], &["`2048`", "--ring"]);
+    refuses(&["-c", "0"], &["'0'", "--count"]);
+    refuses(&["--max-inflight", "0"], &["'0'", "--max-inflight"]);
+    refuses(&["-o", "xml"], &["'xml'", "--output", "json"]);
+    refuses(&["serve", "--listen", "9953"], &["'9953'", "--listen"]);
+    refuses(&["serve", "--cluster-dns", "10.0.0"], &["'10.0.0'", "--cluster-dns"]);
+    refuses(&["wacth"], &["wacth"]);
+    refuses(&["-r", "file", "-i", "lo"], &["--read", "--interface"]);
+}
+
+#[test]
+fn files_that_cannot_be_read() {
+    refuses(&["-r", "/nosuch/file.pcap"], &["/nosuch/file.pcap", "No such file"]);
+    refuses(&["-r", "/"], &["failed to", "/"]);
+    for (bytes, reason) in [
+        (&b"hello, this is no capture\n"[..], "no pcap magic number"),
+        (b"", "it is empty"),
+        (b"\xd4\xc3", "no pcap"),
+        (b"\x0a\x0d\x0d\x0a\0\0\0\x1c\x4d\x3c\x2b\x1a\0\0\0\0\0\0\0\0\0\0\0\0", "pcapng"),
+        (b"\x1f\x8b\x08\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\0\0\0\0\0\0\0", "gzip"),
+    ] {
+        let file = scratch(bytes);
+        refuses(&["-r", file.path()], &[file.path(), reason]);
+    }
+}
+
+#[test]
+fn link_types_that_are_not_read() {
+    let file = scratch(&pcap_header(147));
+    refuses(&["-r", file.path()], &[file.path(), "link type 147"]);
+}
+
+/// What stands before the cut is used, and the cut is told.
+#[test]
+fn a_file_that_is_cut_off() {
+    let whole = [pcap_header(1), query_record(1), query_record(2)].concat();
+    let begun = query_record(3);
+    for kept in [1, 15, 16, 17, begun.len() - 1] {
+        let file = scratch(&[&whole, &begun[..kept]].concat());
+        let output = nslookout(&["-r", file.path(), "-o", "json"]);
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{kept}: {told}");
+        assert_eq!(text(&output.stdout).lines().count(), 2, "{kept}: {told}");
+        assert!(told.contains(file.path()), "{kept}: {told}");
+        assert!(told.contains("the last record is cut off (after 2 whole records)"), "{kept}: {told}");
+        assert!(told.contains("2 packets captured"), "{kept}: {told}");
+    }
+    let file = scratch(&whole);
+    let output = nslookout(&["-r", file.path(), "-o", "json"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(text(&output.stdout).lines().count(), 2);
+    assert!(!text(&output.stderr).contains("cut off"), "{}", text(&output.stderr));
+}
+
+/// A capture without a packet is no mistake.
+#[test]
+fn a_file_without_packets() {
+    let file = scratch(&pcap_header(1));
+    let output = nslookout(&["-r", file.path()]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("--- no DNS packet"), "{}", text(&output.stderr));
+}
+
+/// The address is taken before anything is attached, so this needs no permission.
+#[test]
+fn an_address_that_is_taken() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("failed to listen");
+    let address = taken.local_addr().expect("failed to ask for the address").to_string();
+    refuses(&["serve", "--listen", &address], &[&address, "in use", "--listen"]);
+}
+
+/// `arguments` without any capability, as in a container that drops them all.
+fn powerless(arguments: &[&str]) -> Output {
+    if !rustix::process::geteuid().is_root() {
+        return nslookout(arguments);
+    }
+    let mut setpriv = Command::new("setpriv");
+    setpriv.args(["--bounding-set=-all", "--inh-caps=-all", NSLOOKOUT]).args(arguments);
+    setpriv.output().expect("failed to run setpriv")
+}
+
+#[test]
+fn without_permission() {
+    let both = "CAP_BPF and CAP_NET_ADMIN are missing";
+    expect_refusal(&powerless(&["-i", "lo"]), &[both, "--capture packet", "CAP_NET_RAW"]);
+    expect_refusal(&powerless(&["watch", "-i", "lo", "--capture", "ebpf"]), &[both]);
+    let packet = powerless(&["watch", "--capture", "packet"]);
+    expect_refusal(&packet, &["CAP_NET_RAW is missing"]);
+
+    let check = powerless(&["check", "-i", "lo", "--port", "53", "--ring", "1"]);
+    let told = text(&check.stdout);
+    assert_eq!(check.status.code(), Some(2), "{told}");
+    assert!(told.contains(both) && told.contains("CAP_NET_RAW is missing"), "{told}");
+    assert!(told.contains("not ready: neither eBPF nor a packet socket is allowed here"), "{told}");
+}

@@ -1,0 +1,118 @@
+//! Replays the captures of `tests/data` through the program and compares every line with what is expected.
+//!
+//! `UPDATE_EXPECT=1 cargo test -p nslookout --test replay` writes the expected texts anew; read the difference.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// Where captures and expected texts stand.
+fn data() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data")
+}
+
+/// The program on a capture, in the directory of the captures, so that no other path is printed.
+fn replay(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_nslookout"))
+        .current_dir(data())
+        .env("TZ", "UTC")
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+/// Both streams and the exit status, as a person at a terminal would see them.
+fn text(output: &Output) -> String {
+    let stdout = String::from_utf8(output.stdout.clone()).unwrap();
+    let stderr = String::from_utf8(output.stderr.clone()).unwrap();
+    let status = if output.status.success() { String::new() } else { format!("{}\n", output.status) };
+    format!("{stdout}{stderr}{status}")
+}
+
+/// Compares, or writes `expected` anew.
+#[track_caller]
+fn compare(actual: &str, expected: &Path) {
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        return std::fs::write(expected, actual).unwrap();
+    }
+    let text = std::fs::read_to_string(expected).unwrap_or_default();
+    assert!(actual == text, "{} is\n{text}\nbut this came out:\n{actual}", expected.display());
+}
+
+#[test]
+fn every_capture_gives_the_expected_lines() {
+    let mut captures: Vec<PathBuf> =
+        std::fs::read_dir(data()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    captures.retain(|path| path.extension().is_some_and(|extension| extension == "pcap"));
+    captures.sort();
+    assert!(captures.len() >= 15, "{}", captures.len());
+    for capture in captures {
+        let file = capture.file_name().unwrap().to_str().unwrap();
+        compare(&text(&replay(&["watch", "-v", "-r", file])), &capture.with_extension("expected"));
+    }
+}
+
+#[test]
+fn the_short_form_and_json_are_as_expected() {
+    compare(&text(&replay(&["-r", "answers.pcap"])), &data().join("answers.short.expected"));
+    for name in ["answers", "late"] {
+        let output = replay(&["watch", "-o", "json", "-r", &format!("{name}.pcap")]);
+        let lines = String::from_utf8(output.stdout).unwrap();
+        for line in lines.lines() {
+            serde_json::from_str::<Value>(line).unwrap();
+        }
+        compare(&lines, &data().join(format!("{name}.json.expected")));
+    }
+}
+
+/// `cargo xtask generate` knows what it wrote; all of it must be found.
+#[test]
+fn a_generated_capture_is_counted_to_the_last_packet() {
+    let directory = std::env::temp_dir().join(format!("nslookout-replay-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let capture = directory.join("generated.pcap");
+    let generate = Command::new(env!("CARGO"))
+        .args(["run", "--quiet", "--package", "xtask", "--", "generate", "--packets", "50000"])
+        .arg(&capture)
+        .output()
+        .unwrap();
+    assert!(generate.status.success(), "{}", String::from_utf8_lossy(&generate.stderr));
+    let truth: Value = serde_json::from_slice(&generate.stdout).unwrap();
+    let output = replay(&["watch", "-o", "json", "-r", capture.to_str().unwrap()]);
+    std::fs::remove_dir_all(&directory).unwrap();
+
+    let lines: Vec<Value> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let count = |holds: &dyn Fn(&Value) -> bool| lines.iter().filter(|line| holds(line)).count() as u64;
+    let number = |pointer: &str| truth.pointer(pointer).and_then(Value::as_u64).unwrap();
+    let check = |pointer: &str, found: u64| assert_eq!(found, number(pointer), "{pointer}");
+    check("/transactions", count(&|line| line["outcome"] != "late"));
+    check("/answered", count(&|line| line["outcome"] == "answered"));
+    check("/unanswered", count(&|line| line["outcome"] == "unanswered"));
+    check("/query_messages", lines.iter().filter_map(|line| line["sends"].as_u64()).sum());
+    for transport in ["udp", "tcp"] {
+        check(&format!("/{transport}/transactions"), count(&|line| line["transport"] == transport));
+    }
+    for qtype in ["A", "AAAA"] {
+        check(&format!("/qtypes/{qtype}"), count(&|line| line["qtype"] == qtype));
+    }
+    for rcode in ["NOERROR", "NXDOMAIN", "SERVFAIL"] {
+        check(&format!("/rcodes/{rcode}"), count(&|line| line["rcode"] == rcode));
+    }
+    check("/nodata", count(&|line| line["nodata"] == true));
+    check("/truncated", count(&|line| line["truncated"] == true));
+    check("/edns_transactions", count(&|line| line["query_edns"].is_object()));
+
+    let summary = String::from_utf8(output.stderr).unwrap().replace(',', "");
+    let expect = |text: String| assert!(summary.contains(&text), "{text} is not in\n{summary}");
+    let outcomes = ["/transactions", "/answered", "/unanswered"].map(number);
+    expect(format!(" {} queries  {} answered  {} no answer (", outcomes[0], outcomes[1], outcomes[2]));
+    expect(format!("sent again {}\n", number("/retransmits")));
+    expect(format!("\n{} packets captured\n", number("/packets")));
+}
