@@ -1,0 +1,76 @@
+//! Whatever cargo alone cannot say: `cargo xtask <task>`.
+
+mod bench;
+mod child;
+mod demo;
+mod generate;
+mod guests;
+mod lab;
+mod netns;
+mod setup;
+mod shell;
+mod test;
+mod toolchain;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Parser;
+
+use setup::Part;
+
+/// The tasks of this workspace.
+#[derive(Parser)]
+#[command(name = "cargo xtask", about)]
+enum Task {
+    /// Install what is missing to build both halves, run the tests and raise the lab
+    Setup,
+    /// Write a capture file of a busy cluster's DNS, the same for the same seed, and count what it holds
+    Generate {
+        /// The capture to write (pcap); its truth goes to FILE.json
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        #[command(flatten)]
+        plan: generate::Plan,
+    },
+    /// Measure what the agent costs, beside tcpdump, tshark and dnsscope in the same run
+    Bench {
+        #[command(flatten)]
+        scope: bench::Scope,
+    },
+    /// Run the agent on older kernels in QEMU: attach, capture real lookups, leave nothing behind
+    Guests {
+        #[command(flatten)]
+        choice: guests::Choice,
+    },
+    /// Raise, inspect or take down the lab: a node, pods, resolvers and a VPC made of network namespaces
+    #[command(subcommand)]
+    Lab(lab::Action),
+    /// Run every check: format, lints, unit, replay, property and kernel tests, dashboards
+    Test {
+        /// And the end-to-end stages: the demo, older kernels in QEMU
+        #[arg(long)]
+        all: bool,
+    },
+    /// Watch real lookups by musl, glibc, dig and host processes in the lab; fails unless every query was seen
+    Demo {
+        /// Flags for the agent, such as `--attach clsact` or `--capture packet`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "FLAG")]
+        agent_flags: Vec<String>,
+    },
+}
+
+fn main() -> Result<()> {
+    match Task::parse() {
+        Task::Setup => {
+            setup::ensure(&[Part::Build, Part::Lab, Part::Promtool])?;
+            setup::report()
+        }
+        Task::Generate { file, plan } => generate::run(&file, &plan),
+        Task::Bench { scope } => bench::run_all(&scope),
+        Task::Guests { choice } => guests::run_all(&choice),
+        Task::Lab(action) => lab::run(&action),
+        Task::Test { all } => test::run_all(all),
+        Task::Demo { agent_flags } => demo::run_with(&agent_flags),
+    }
+}
