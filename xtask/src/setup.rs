@@ -223,7 +223,7 @@ fn apt_has(package: &str) -> Result<bool> {
 }
 
 fn apt_update() -> Result<()> {
-    step("apt-get update", || run(&mut as_root("apt-get").args(["-qq", "update"])))
+    step("apt-get update", || run(as_root("apt-get").args(["-qq", "update"])))
 }
 
 /// Installs `packages`; where that fails, once more with fresh package lists.

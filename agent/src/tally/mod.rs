@@ -2,7 +2,9 @@
 //!
 //! Input: events and packet results. Output: the public fields. Memory is bounded by [`TallyLimits`].
 
-use std::fmt;
+mod labels;
+mod series;
+
 use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -15,122 +17,9 @@ use crate::dns::{Edns, Message, Name, Rcode, RecordType, Response};
 use crate::maps::Map;
 use crate::packet::Transport;
 
-/// What became of one captured packet; each packet has exactly one result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum PacketResult {
-    /// It held a message.
-    Message,
-    /// A TCP segment without payload.
-    TcpControl,
-    /// A TCP segment with a part of a message.
-    TcpPartial,
-    /// A fragment of a larger datagram.
-    Fragment,
-    /// An illegal header, question or record.
-    Malformed,
-    /// Not a DNS message, or one that goes the wrong way.
-    NotDns,
-    /// A second sighting of a message in a file that does not say where.
-    Duplicate,
-    /// A message whose end was not captured.
-    Snap,
-}
-
-impl PacketResult {
-    /// Every result.
-    pub const ALL: [Self; 8] = [
-        Self::Message,
-        Self::TcpControl,
-        Self::TcpPartial,
-        Self::Fragment,
-        Self::Malformed,
-        Self::NotDns,
-        Self::Duplicate,
-        Self::Snap,
-    ];
-
-    /// As it stands in labels.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Message => "message",
-            Self::TcpControl => "tcp_control",
-            Self::TcpPartial => "tcp_partial",
-            Self::Fragment => "fragment",
-            Self::Malformed => "malformed",
-            Self::NotDns => "not_dns",
-            Self::Duplicate => "duplicate",
-            Self::Snap => "snap",
-        }
-    }
-}
-
-/// Which kind of server was asked (metrics.md rule 4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Resolver {
-    /// NodeLocal DNSCache.
-    NodeLocal,
-    /// The cluster's DNS service.
-    Cluster,
-    /// The resolver of the VPC.
-    Vpc,
-    /// A public address.
-    External,
-    /// Anything else.
-    Other,
-}
-
-impl Resolver {
-    /// As it stands in labels.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NodeLocal => "nodelocal",
-            Self::Cluster => "cluster",
-            Self::Vpc => "vpc",
-            Self::External => "external",
-            Self::Other => "other",
-        }
-    }
-
-    /// By the constants of facts.md section 4; `cluster` holds the addresses of the cluster's DNS service.
-    fn of(server: IpAddr, cluster: &[IpAddr]) -> Self {
-        if cluster.contains(&server) {
-            return Self::Cluster;
-        }
-        match server {
-            IpAddr::V4(ip) => match ip.octets() {
-                [169, 254, 20, 10] => Self::NodeLocal,
-                [169, 254, 169, 253] => Self::Vpc,
-                [100, 64..=127, ..] => Self::Other,
-                _ if ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip.is_unspecified() => {
-                    Self::Other
-                }
-                _ => Self::External,
-            },
-            // fd00:ec2::253
-            IpAddr::V6(ip) if ip.segments() == [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x253] => Self::Vpc,
-            IpAddr::V6(ip) if ip.segments()[0] & 0xe000 == 0x2000 => Self::External,
-            IpAddr::V6(_) => Self::Other,
-        }
-    }
-}
-
-/// Whom a series is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Subject {
-    /// A client or server by its address.
-    Address(IpAddr),
-    /// All those that found no room.
-    Other,
-}
-
-impl fmt::Display for Subject {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address(ip) => ip.fmt(f),
-            Self::Other => f.write_str("~other"),
-        }
-    }
-}
+pub use labels::{BufferSize, PacketResult, Resolver};
+use labels::{listed, listed_rcode};
+pub use series::{Buckets, DURATION_BOUNDS, Durations, SIZE_BOUNDS, Series, Sizes, Subject};
 
 /// The bounds of counting.
 #[derive(Clone, Debug)]
@@ -144,125 +33,6 @@ pub struct TallyLimits {
 impl Default for TallyLimits {
     fn default() -> Self {
         Self { max_series: 10_000, cluster_dns: Vec::new() }
-    }
-}
-
-/// The values of one metric by subject and further labels.
-#[derive(Clone, Debug)]
-pub struct Series<L, V = u64> {
-    values: Map<(Subject, L), V>,
-    /// How often a new series found no room.
-    pub overflow: u64,
-}
-
-impl<L, V> Default for Series<L, V> {
-    fn default() -> Self {
-        Self { values: Map::default(), overflow: 0 }
-    }
-}
-
-impl<L: Copy + Eq + Hash + Ord, V: Default> Series<L, V> {
-    /// The value of one series; that of [`Subject::Other`] where `most` are there already.
-    fn at(&mut self, most: usize, subject: IpAddr, labels: L) -> &mut V {
-        let mut key = (Subject::Address(subject), labels);
-        if self.values.len() >= most && !self.values.contains_key(&key) {
-            self.overflow += 1;
-            key.0 = Subject::Other;
-        }
-        self.values.entry(key).or_default()
-    }
-
-    /// Number of series.
-    pub fn len(&self) -> usize {
-        self.values.len()
-    }
-
-    /// No series yet?
-    pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
-    }
-
-    /// All series in the order of their labels.
-    pub fn sorted(&self) -> Vec<(Subject, L, &V)> {
-        let mut all: Vec<_> =
-            self.values.iter().map(|((subject, labels), value)| (*subject, *labels, value)).collect();
-        all.sort_by_key(|(subject, labels, _)| (*subject, *labels));
-        all
-    }
-}
-
-/// Observations in fixed buckets, cumulative only when they are read.
-#[derive(Clone, Debug)]
-pub struct Buckets<const N: usize> {
-    /// Observations at most as large as the bound of that place and larger than the one before; the last is above all.
-    pub counts: [u64; N],
-    /// Sum of all observations, in the unit of the bounds.
-    pub sum: f64,
-}
-
-impl<const N: usize> Default for Buckets<N> {
-    fn default() -> Self {
-        Self { counts: [0; N], sum: 0.0 }
-    }
-}
-
-impl<const N: usize> Buckets<N> {
-    fn observe(&mut self, bounds: &[f64], value: f64) {
-        let place = bounds.partition_point(|&bound| bound < value);
-        self.counts[place.min(N - 1)] += 1;
-        self.sum += value;
-    }
-}
-
-/// Bounds of a duration in seconds: 0.00025 · 2^n, n = 0..15 (those of CoreDNS, so that the curves subtract).
-pub const DURATION_BOUNDS: [f64; 16] = [
-    0.00025, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048,
-    4.096, 8.192,
-];
-/// Bounds of a response's size in bytes: the limits that bite.
-pub const SIZE_BOUNDS: [f64; 11] =
-    [128.0, 256.0, 512.0, 768.0, 1232.0, 1452.0, 2048.0, 4096.0, 8192.0, 16384.0, 65535.0];
-
-/// Latencies in the buckets of [`DURATION_BOUNDS`].
-pub type Durations = Buckets<17>;
-/// Sizes in the buckets of [`SIZE_BOUNDS`].
-pub type Sizes = Buckets<12>;
-
-/// The EDNS payload sizes that are told apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum BufferSize {
-    /// No EDNS.
-    None,
-    /// Just that of plain DNS.
-    B512,
-    /// That of the flag day 2020.
-    B1232,
-    /// The old default.
-    B4096,
-    /// Any other.
-    Other,
-}
-
-impl BufferSize {
-    /// As it stands in labels.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::B512 => "512",
-            Self::B1232 => "1232",
-            Self::B4096 => "4096",
-            Self::Other => "other",
-        }
-    }
-
-    fn of(edns: Option<Edns>) -> Self {
-        match edns.map(|edns| edns.udp_payload_size) {
-            None => Self::None,
-            Some(512) => Self::B512,
-            Some(1232) => Self::B1232,
-            Some(4096) => Self::B4096,
-            Some(_) => Self::Other,
-        }
     }
 }
 
@@ -589,30 +359,6 @@ fn add_bounded<K: Eq + Hash>(counts: &mut Map<K, u64>, key: K) {
     if counts.len() < MAX_SUMMARY_SUBJECTS || counts.contains_key(&key) {
         *counts.entry(key).or_default() += 1;
     }
-}
-
-/// The types that have a label of their own; all others are type 0.
-fn listed(qtype: RecordType) -> RecordType {
-    const LISTED: [RecordType; 12] = [
-        RecordType::A,
-        RecordType::AAAA,
-        RecordType::PTR,
-        RecordType::SRV,
-        RecordType::TXT,
-        RecordType::CNAME,
-        RecordType::MX,
-        RecordType::NS,
-        RecordType::SOA,
-        RecordType::HTTPS,
-        RecordType::SVCB,
-        RecordType::ANY,
-    ];
-    if LISTED.contains(&qtype) { qtype } else { RecordType(0) }
-}
-
-/// The codes that have a label of their own; all others are `u16::MAX`.
-fn listed_rcode(rcode: Rcode) -> Rcode {
-    if rcode <= Rcode::REFUSED { rcode } else { Rcode(u16::MAX) }
 }
 
 #[cfg(test)]
