@@ -7,7 +7,7 @@ use aya::programs::{SchedClassifier, TcAttachType};
 use super::clsact;
 use super::ebpf::{EbpfSource, kernel, kernel_at_least};
 use super::frame::{Direction, Ifindex};
-use super::interfaces::{Interfaces, Selection, Watched};
+use super::interfaces::{Interfaces, Watched};
 use super::netlink::Netlink;
 use super::packet_socket::PacketSocketSource;
 use super::{CaptureError, LiveConfig};
@@ -52,21 +52,21 @@ pub struct Findings {
 
 /// Looks at everything that `config` would use; attaches to nothing.
 pub fn examine(config: &LiveConfig) -> Result<Findings, CaptureError> {
-    let nowhere = || Interfaces::find(Selection::Named(vec!["*no interface*".into()]));
     let interfaces = Interfaces::find(config.selection.clone())?;
     let mut netlink = Netlink::new().map_err(CaptureError::Attach)?;
-    let hooks = interfaces.watched().map(|watched| Hooks {
-        watched: watched.clone(),
-        programs: programs_of(&mut netlink, &watched.link.name, watched.link.ifindex),
-    });
+    let mut hooks = Vec::new();
+    for watched in interfaces.watched() {
+        let programs = programs_of(&mut netlink, &watched.link.name, watched.link.ifindex);
+        hooks.push(Hooks { watched: watched.clone(), programs });
+    }
     Ok(Findings {
         kernel: kernel(),
         btf: std::path::Path::new("/sys/kernel/btf/vmlinux").exists(),
         capabilities: CAPABILITIES.iter().map(|(name, number)| (*name, has_capability(*number))).collect(),
         tcx: kernel_at_least(6, 6),
-        ebpf: EbpfSource::open(config, nowhere()?).map(drop),
-        packet_socket: PacketSocketSource::open(config, nowhere()?).map(drop),
-        interfaces: hooks.collect(),
+        ebpf: EbpfSource::probe(config),
+        packet_socket: PacketSocketSource::open(config, interfaces).map(drop),
+        interfaces: hooks,
     })
 }
 

@@ -98,14 +98,7 @@ impl EbpfSource {
     /// Loads the programs and begins to attach.
     pub fn open(config: &LiveConfig, interfaces: Interfaces) -> Result<Self, CaptureError> {
         let method = choose_method(config.attach)?;
-        raise_memlock_limit();
-        let mut loader = EbpfLoader::new();
-        loader.verifier_log_level(VerifierLogLevel::STATS).map_max_entries("RING", config.ring_bytes);
-        let mut ebpf = loader.load(OBJECT).map_err(|error| CaptureError::Load(Box::new(error)))?;
-        for (name, ..) in PROGRAMS {
-            let program = attach::program(&mut ebpf, name).map_err(CaptureError::Attach)?;
-            program.load().map_err(|error| CaptureError::Load(Box::new(error.into())))?;
-        }
+        let mut ebpf = load(config)?;
         fill_ports(&mut ebpf, &config.ports)?;
         fill_linklocal(&mut ebpf)?;
         let ring = RingBuf::try_from(take_map(&mut ebpf, "RING")?).map_err(map_error)?;
@@ -133,6 +126,12 @@ impl EbpfSource {
             clock_offset_ns: clock_ns(rustix::time::ClockId::Realtime)
                 .saturating_sub(clock_ns(rustix::time::ClockId::Monotonic)),
         })
+    }
+
+    /// Loads the programs and lets them go again: would [`EbpfSource::open`] be allowed to? Attaches to nothing.
+    pub fn probe(config: &LiveConfig) -> Result<(), CaptureError> {
+        choose_method(config.attach)?;
+        load(config).map(drop)
     }
 
     /// Waits until everything there at the start is attached: how long that took, and the last error.
@@ -220,6 +219,23 @@ impl Drop for EbpfSource {
     fn drop(&mut self) {
         self.detach();
     }
+}
+
+/// Gives maps and programs to the kernel.
+fn load(config: &LiveConfig) -> Result<aya::Ebpf, CaptureError> {
+    // The ring buffer came with Linux 5.8.
+    if !kernel_at_least(5, 8) {
+        return Err(CaptureError::KernelTooOld { needs: "eBPF capture needs Linux 5.8", is: kernel() });
+    }
+    raise_memlock_limit();
+    let mut loader = EbpfLoader::new();
+    loader.verifier_log_level(VerifierLogLevel::STATS).map_max_entries("RING", config.ring_bytes);
+    let mut ebpf = loader.load(OBJECT).map_err(|error| CaptureError::Load(Box::new(error)))?;
+    for (name, ..) in PROGRAMS {
+        let program = attach::program(&mut ebpf, name).map_err(CaptureError::Attach)?;
+        program.load().map_err(|error| CaptureError::Load(Box::new(error.into())))?;
+    }
+    Ok(ebpf)
 }
 
 /// Splits a record of the ring; `None` only if kernel half and agent were not built together.

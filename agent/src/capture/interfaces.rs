@@ -74,6 +74,17 @@ impl Selection {
     }
 }
 
+impl Selection {
+    /// One interface by its name, without pattern characters?
+    pub fn is_one_name(&self) -> bool {
+        matches!(self, Self::Named(names) if matches!(names.as_slice(), [name] if !is_pattern(name)))
+    }
+}
+
+fn is_pattern(name: &str) -> bool {
+    name.contains(['*', '?', '['])
+}
+
 impl fmt::Display for Selection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -265,7 +276,7 @@ impl Interfaces {
 
     fn check_names(&self, links: &[Link]) -> Result<(), InterfacesError> {
         let Selection::Named(names) = &self.selection else { return Ok(()) };
-        for name in names.iter().filter(|name| !name.contains(['*', '?', '['])) {
+        for name in names.iter().filter(|name| !is_pattern(name)) {
             match links.iter().find(|link| link.name == *name) {
                 Some(link) if link.link_type.is_none() => {
                     return Err(InterfacesError::LinkType(name.clone()));

@@ -166,7 +166,7 @@ impl Source {
         let mut notes = Vec::new();
         let mut refusal = None;
         if config.capture != CaptureMethod::Packet {
-            match Self::open_ebpf(config, interfaces) {
+            match EbpfSource::open(config, interfaces) {
                 Ok(source) => {
                     let (took, error) = source.wait_until_attached(LONGEST_ATTACH);
                     notes.extend(error);
@@ -188,15 +188,6 @@ impl Source {
             // Neither works: the reason of the preferred one is the one to act on.
             (Err(_), Some(error)) | (Err(error), None) => Err(error),
         }
-    }
-
-    fn open_ebpf(config: &LiveConfig, interfaces: Interfaces) -> Result<EbpfSource, CaptureError> {
-        // The ring buffer came with Linux 5.8.
-        if !ebpf::kernel_at_least(5, 8) {
-            let needs = "eBPF capture needs Linux 5.8";
-            return Err(CaptureError::KernelTooOld { needs, is: ebpf::kernel() });
-        }
-        EbpfSource::open(config, interfaces)
     }
 
     /// Opens a file.

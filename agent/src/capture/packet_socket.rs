@@ -1,6 +1,7 @@
 //! The fallback source: AF_PACKET with a kernel filter, where eBPF is not allowed.
 //!
-//! One socket for all interfaces; those not watched are left out here. The filter is attached before the socket is
+//! One socket for all interfaces, or for the one that was asked for by name; those not watched are left out here, and
+//! what the kernel drops of theirs counts with the rest. The filter is attached before the socket is
 //! bound, so that no packet passes without it. Everything `unsafe` of this room's socket calls is in this file.
 
 use std::collections::{BTreeMap, HashMap};
@@ -28,6 +29,8 @@ pub struct PacketSocketSource {
     socket: OwnedFd,
     interfaces: Interfaces,
     kinds: HashMap<u32, (InterfaceKind, String)>,
+    /// The one interface that was asked for by its name: the socket listens to it alone.
+    only: bool,
     buffer: Vec<u8>,
     received: u64,
     dropped: u64,
@@ -38,17 +41,22 @@ impl PacketSocketSource {
     /// Opens the socket, filter first.
     pub fn open(config: &LiveConfig, interfaces: Interfaces) -> Result<Self, CaptureError> {
         let socket = open_socket(&config.ports, config.ring_bytes).map_err(CaptureError::PacketSocket)?;
+        let only = config.selection.is_one_name();
         let mut source = Self {
             socket,
             kinds: HashMap::new(),
             interfaces,
+            only,
             buffer: vec![0; LARGEST_FRAME],
             received: 0,
             dropped: 0,
             detached: false,
         };
         let watched: Vec<Watched> = source.interfaces.watched().cloned().collect();
-        source.enter(watched);
+        if !only {
+            bind(&source.socket, 0).map_err(CaptureError::PacketSocket)?;
+        }
+        source.enter(watched).map_err(CaptureError::PacketSocket)?;
         Ok(source)
     }
 
@@ -69,7 +77,8 @@ impl PacketSocketSource {
             && let Ok(changes) = self.interfaces.changes()
         {
             // Those that are gone stay in the table: frames of theirs may still wait.
-            self.enter(changes.appeared);
+            // One that went again before it could be bound to has nothing to tell.
+            let _ = self.enter(changes.appeared);
         }
         for _ in 0..most {
             let Ok(Some(received)) = receive(&self.socket, &mut self.buffer) else { return Drained::Empty };
@@ -124,10 +133,15 @@ impl PacketSocketSource {
         let _ = set_filter(&self.socket, &none);
     }
 
-    fn enter(&mut self, watched: Vec<Watched>) {
+    fn enter(&mut self, watched: Vec<Watched>) -> io::Result<()> {
         for watched in watched {
-            self.kinds.insert(watched.link.ifindex.0, (watched.kind, watched.link.name));
+            let ifindex = watched.link.ifindex.0;
+            self.kinds.insert(ifindex, (watched.kind, watched.link.name));
+            if self.only {
+                bind(&self.socket, ifindex)?;
+            }
         }
+        Ok(())
     }
 }
 
@@ -149,10 +163,16 @@ fn open_socket(ports: &Set<u16>, queue_bytes: u32) -> io::Result<OwnedFd> {
     }
     set_option(&socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &1i32)?;
     set_option(&socket, libc::SOL_PACKET, libc::PACKET_AUXDATA, &1i32)?;
+    Ok(socket)
+}
+
+/// Lets the frames of one interface in, or those of all: 0.
+fn bind(socket: &OwnedFd, ifindex: u32) -> io::Result<()> {
     // SAFETY: all-zero bytes are a valid sockaddr_ll.
     let mut address: libc::sockaddr_ll = unsafe { zeroed() };
     address.sll_family = libc::AF_PACKET as u16;
     address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
+    address.sll_ifindex = ifindex as i32;
     // SAFETY: `address` is a sockaddr_ll of the length given.
     let status = unsafe {
         libc::bind(
@@ -161,7 +181,7 @@ fn open_socket(ports: &Set<u16>, queue_bytes: u32) -> io::Result<OwnedFd> {
             size_of::<libc::sockaddr_ll>() as libc::socklen_t,
         )
     };
-    if status < 0 { Err(io::Error::last_os_error()) } else { Ok(socket) }
+    if status < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 fn set_option<T>(socket: &OwnedFd, level: i32, name: i32, value: &T) -> io::Result<()> {
@@ -286,12 +306,15 @@ const JEQ: u16 = 0x15;
 const JSET: u16 = 0x45;
 const RET: u16 = 0x06;
 const NETWORK: u32 = -0x10_0000_i32 as u32;
-const PROTOCOL: u32 = (-0x1000_i32) as u32;
+const PROTOCOL: u32 = -0x1000_i32 as u32;
+const PACKET_TYPE: u32 = PROTOCOL + 4;
+const IFINDEX: u32 = PROTOCOL + 8;
 
 /// Where a jump goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum To {
     Next,
+    Protocol,
     Ipv4,
     Ipv6,
     Ports,
@@ -342,6 +365,12 @@ impl Assembler {
 /// headers, later fragments (to be counted).
 fn filter(ports: &Set<u16>) -> Vec<libc::sock_filter> {
     let mut program = Assembler::default();
+    // On `lo`, which is number 1 everywhere, every packet passes twice; once is enough.
+    program.line(LD_W_ABS, IFINDEX);
+    program.jump(JEQ, 1, To::Next, To::Protocol);
+    program.line(LD_W_ABS, PACKET_TYPE);
+    program.jump(JEQ, libc::PACKET_OUTGOING.into(), To::Next, To::Reject);
+    program.label(To::Protocol);
     program.line(LD_W_ABS, PROTOCOL);
     program.jump(JEQ, 0x0800, To::Ipv4, To::Next);
     program.jump(JEQ, 0x86dd, To::Ipv6, To::Next);
