@@ -332,6 +332,7 @@ impl Response {
     pub fn is_nodata(&self) -> bool {
         let Some(question) = &self.question else { return false };
         self.rcode == Rcode::NOERROR
+            && self.header.opcode() == 0
             && !self.header.truncated()
             && !self.partial
             && question.qtype != RecordType::ANY
@@ -367,7 +368,21 @@ impl Message {
 ///
 /// [`DecodeError`]; never panics, whatever the bytes are.
 pub fn parse(bytes: &[u8], length: usize) -> Result<Message, DecodeError> {
-    let partial = length > bytes.len();
+    read(bytes, length, length > bytes.len())
+}
+
+/// Reads header and question of a message with an illegal record, and the records before it: that is enough to tell
+/// which query it is or answers.
+///
+/// # Errors
+///
+/// [`DecodeError`], where not even these can be read.
+pub fn parse_despite_records(bytes: &[u8]) -> Result<Message, DecodeError> {
+    read(bytes, bytes.len(), true)
+}
+
+/// `partial`: records that cannot be read are left out.
+fn read(bytes: &[u8], length: usize, partial: bool) -> Result<Message, DecodeError> {
     let mut decoder = BinDecoder::new(bytes);
     let counts = op::Header::read(&mut decoder).map_err(|_| DecodeError::ShortHeader)?.counts;
     let header = Header {

@@ -3,6 +3,8 @@
 //! Input: [`Frame`] and the watermark. Output: [`Report`], and the counts in [`Tally`]. Deliberately absent: I/O and
 //! clocks, so that a capture file, a live kernel and a test drive exactly the same code.
 
+use std::time::Duration;
+
 use crate::capture::frame::{Frame, Timestamp};
 use crate::correlate::vantage::{Verdict, judge};
 use crate::correlate::{Correlator, Event, Limits, Observation, Vantage};
@@ -10,6 +12,9 @@ use crate::dns::{self, Message};
 use crate::maps::Set;
 use crate::packet::{self, Flow, Payload, Transport};
 use crate::tally::{PacketResult, Tally, TallyLimits};
+
+/// Frames may be out of order by milliseconds; one that is this much older than the latest comes by another clock.
+const CLOCK_STEP: Duration = Duration::from_secs(5);
 
 /// What the engine is told once.
 #[derive(Clone, Debug, Default)]
@@ -76,6 +81,12 @@ impl Engine {
 
     /// Takes one frame through all rooms.
     pub fn frame(&mut self, frame: &Frame<'_>, emit: &mut dyn FnMut(Report)) {
+        if frame.time + CLOCK_STEP < self.latest {
+            // The clock was set back, or captures were joined: what waits by the old clock cannot be judged by the new.
+            self.finish(self.latest, emit);
+            self.correlator.forget();
+            self.latest = frame.time;
+        }
         self.latest = self.latest.max(frame.time);
         let payload = match packet::parse(frame) {
             Ok(payload) => payload,
@@ -163,10 +174,12 @@ impl Engine {
     /// response that goes on in later segments.
     fn tcp(&mut self, pass: &mut Pass<'_, '_>, emit: &mut dyn FnMut(Report)) -> PacketResult {
         let mut rest = pass.payload.bytes;
+        let cut = pass.payload.missing > 0;
         if rest.is_empty() {
-            return PacketResult::TcpControl;
+            return if cut { PacketResult::Snap } else { PacketResult::TcpControl };
         }
-        let mut result = PacketResult::TcpPartial;
+        let partial = if cut { PacketResult::Snap } else { PacketResult::TcpPartial };
+        let mut result = partial;
         while let Some((prefix, behind)) = rest.split_first_chunk::<2>() {
             let length = usize::from(u16::from_be_bytes(*prefix));
             if length < dns::HEADER_LENGTH {
@@ -187,7 +200,7 @@ impl Engine {
             rest = &behind[length..];
         }
         // What remains of the segment belongs to a message that began or goes on elsewhere.
-        if rest.is_empty() || result != PacketResult::Message { result } else { PacketResult::TcpPartial }
+        if rest.is_empty() || result != PacketResult::Message { result } else { partial }
     }
 
     fn message(
@@ -204,6 +217,12 @@ impl Engine {
                 if length == bytes.len() {
                     let flow = Some(pass.payload.flow);
                     emit(Report::Malformed { time: pass.frame.time, flow, error: error.to_string() });
+                }
+                // An illegal record does not hide which query this is or answers.
+                if error == dns::DecodeError::Record
+                    && let Ok(message) = dns::parse_despite_records(bytes)
+                {
+                    self.observe(pass, message, emit);
                 }
                 return match error {
                     dns::DecodeError::ShortHeader => PacketResult::NotDns,

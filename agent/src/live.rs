@@ -8,12 +8,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 
 use crate::capture::counters::CaptureCounters;
 use crate::capture::pcap_file::FILE_LAG;
 use crate::capture::{Drained, Source};
+use crate::correlate::Vantage;
 use crate::engine::{Engine, Report};
+use crate::maps::Map;
+use crate::tally::{PacketResult, Tally};
 
 /// Frames that are read under one lock.
 const BATCH: usize = 2048;
@@ -30,8 +33,37 @@ pub struct Live {
     pub engine: Engine,
     /// The source's counters; `None` for a file.
     pub counters: Option<CaptureCounters>,
+    /// The ledger's other side as it was when the counters were read: only both together close it.
+    pub packets: Option<PacketCounts>,
+    /// Everything there at the start is attached.
+    pub ready: bool,
     /// When the capture loop last went round.
     pub beat: Instant,
+}
+
+/// What became of the packets.
+#[derive(Clone, Debug)]
+pub struct PacketCounts {
+    /// By vantage and result.
+    pub results: Map<(Vantage, PacketResult), u64>,
+    /// [`Tally::node_packets`].
+    pub node: u64,
+    /// [`Tally::passing_packets`].
+    pub passing: u64,
+}
+
+impl PacketCounts {
+    /// As they are now.
+    pub fn of(tally: &Tally) -> Self {
+        Self { results: tally.packets.clone(), node: tally.node_packets, passing: tally.passing_packets }
+    }
+}
+
+impl Live {
+    fn read_counters(&mut self, source: &mut Source) {
+        self.counters = source.counters();
+        self.packets = Some(PacketCounts::of(self.engine.tally()));
+    }
 }
 
 /// [`Live`], shared.
@@ -41,7 +73,13 @@ pub struct Shared(Arc<Mutex<Live>>);
 impl Shared {
     /// Around an engine.
     pub fn new(engine: Engine) -> Self {
-        Self(Arc::new(Mutex::new(Live { engine, counters: None, beat: Instant::now() })))
+        Self(Arc::new(Mutex::new(Live {
+            engine,
+            counters: None,
+            packets: None,
+            ready: false,
+            beat: Instant::now(),
+        })))
     }
 
     /// A panic elsewhere does not make the counts wrong: they are plain numbers.
@@ -55,6 +93,9 @@ pub trait Screen {
     /// Something happened. `Break` ends the capture.
     fn report(&mut self, report: &Report) -> io::Result<ControlFlow<()>>;
 
+    /// Everything there at the start is attached, which took that long; the last error, if one was met.
+    fn attached(&mut self, took: Duration, error: Option<String>, counters: &CaptureCounters);
+
     /// Everything reported so far may be shown.
     fn flush(&mut self) -> io::Result<()>;
 
@@ -62,7 +103,7 @@ pub trait Screen {
     fn statistics(&mut self, live: &Live);
 }
 
-/// SIGINT and SIGTERM end the loop, SIGUSR1 asks for statistics, a second SIGINT or SIGTERM ends at once.
+/// SIGINT, SIGTERM, SIGQUIT and SIGHUP end the loop, SIGUSR1 asks for statistics, a second signal ends at once.
 pub struct Signals {
     stop: Arc<AtomicBool>,
     statistics: Arc<AtomicBool>,
@@ -83,7 +124,7 @@ impl Signals {
         let statistics = Arc::new(AtomicBool::new(false));
         let (wake, write) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;
-        for signal in [SIGINT, SIGTERM] {
+        for signal in [SIGINT, SIGTERM, SIGQUIT, SIGHUP].into_iter().filter(|signal| !is_ignored(*signal)) {
             // The order matters: the second signal finds the flag that the first one set.
             signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))?;
             signal_hook::flag::register(signal, Arc::clone(&stop))?;
@@ -114,6 +155,19 @@ impl Signals {
     }
 }
 
+/// SIGHUP is ignored from the start under nohup, and stays so.
+fn is_ignored(signal: i32) -> bool {
+    if signal != SIGHUP {
+        return false;
+    }
+    // SAFETY: all-zero bytes are a valid sigaction; the call only writes the present one into it.
+    unsafe {
+        let mut present: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &raw mut present) == 0
+            && present.sa_sigaction == libc::SIG_IGN
+    }
+}
+
 /// Runs until the source ends, a signal comes, `longest` is over or the screen has seen enough.
 ///
 /// At the end the source is let go first, then what it still holds is read, so that every captured packet is counted.
@@ -128,8 +182,7 @@ pub fn run(
     longest: Option<Duration>,
     screen: &mut dyn Screen,
 ) -> io::Result<()> {
-    let deadline = longest.map(|longest| Instant::now() + longest);
-    let result = capture(source, shared, signals, deadline, screen);
+    let result = capture(source, shared, signals, longest, screen);
     source.detach();
     let result = result.and_then(|enough| if enough { Ok(()) } else { drain_rest(source, shared, screen) });
     let mut live = shared.lock();
@@ -142,7 +195,7 @@ pub fn run(
             outcome = screen.report(&report).map(drop);
         }
     });
-    live.counters = source.counters();
+    live.read_counters(source);
     drop(live);
     result.and(outcome).and_then(|()| screen.flush())
 }
@@ -152,9 +205,12 @@ fn capture(
     source: &mut Source,
     shared: &Shared,
     signals: &Signals,
-    deadline: Option<Instant>,
+    longest: Option<Duration>,
     screen: &mut dyn Screen,
 ) -> io::Result<bool> {
+    // Packets are read while attaching goes on; the time allowed counts from its end.
+    let mut deadline = None;
+    let mut attached = false;
     let mut next_counters = Instant::now();
     let mut drained = Drained::Empty;
     while !signals.stopped() && drained != Drained::Ended {
@@ -163,19 +219,27 @@ fn capture(
             break;
         }
         if drained == Drained::Empty {
-            let rest = deadline.map_or(POLL, |deadline| deadline - now);
-            source.wait(signals.as_fd(), rest.min(POLL));
+            let poll = if attached || source.now().is_none() { POLL } else { POLL / 10 };
+            let rest = deadline.map_or(poll, |deadline: Instant| deadline - now);
+            source.wait(signals.as_fd(), rest.min(poll));
         }
         let mut live = shared.lock();
         let (left, enough) = batch(source, &mut live, screen)?;
         drained = left;
         live.beat = Instant::now();
+        if !attached && let Some((took, error)) = source.first_round() {
+            attached = true;
+            live.ready = true;
+            deadline = longest.map(|longest| Instant::now() + longest);
+            live.read_counters(source);
+            screen.attached(took, error, live.counters.as_ref().unwrap_or(&CaptureCounters::default()));
+        }
         if Instant::now() >= next_counters {
-            live.counters = source.counters();
+            live.read_counters(source);
             next_counters = Instant::now() + COUNTERS;
         }
         if signals.statistics() {
-            live.counters = source.counters();
+            live.read_counters(source);
             screen.statistics(&live);
         }
         drop(live);

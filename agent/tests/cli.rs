@@ -174,17 +174,48 @@ fn an_address_that_is_taken() {
 
 /// `arguments` without any capability, as in a container that drops them all.
 fn powerless(arguments: &[&str]) -> Output {
+    with_capabilities("-all", arguments)
+}
+
+/// `arguments` with those capabilities only, as setpriv names them.
+fn with_capabilities(capabilities: &str, arguments: &[&str]) -> Output {
     if !rustix::process::geteuid().is_root() {
         return nslookout(arguments);
     }
     let mut setpriv = Command::new("setpriv");
-    setpriv.args(["--bounding-set=-all", "--inh-caps=-all", NSLOOKOUT]).args(arguments);
+    let bounding = format!("--bounding-set={capabilities}");
+    setpriv.args([&bounding, "--inh-caps=-all", NSLOOKOUT]).args(arguments);
     setpriv.output().expect("failed to run setpriv")
+}
+
+/// Each capability that the README asks for is needed, and is named where it is missing; together they are enough.
+#[test]
+fn each_capability_is_needed() {
+    if !rustix::process::geteuid().is_root() {
+        return println!("skipped: needs root");
+    }
+    let watch = ["watch", "-i", "lo", "--capture", "ebpf", "--for", "100ms"];
+    let all = [("bpf", "CAP_BPF"), ("net_admin", "CAP_NET_ADMIN"), ("perfmon", "CAP_PERFMON")];
+    for (without, name) in all {
+        let others: Vec<String> =
+            all.iter().filter(|(other, _)| *other != without).map(|(other, _)| format!("+{other}")).collect();
+        let output = with_capabilities(&format!("-all,{}", others.join(",")), &watch);
+        expect_refusal(&output, &[&format!("{name} is missing")]);
+    }
+    let output = with_capabilities("-all,+bpf,+net_admin,+perfmon", &watch);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let output = with_capabilities("-all,+net_raw", &["watch", "-i", "lo", "--for", "100ms"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("no eBPF here, so a packet socket is used: "),
+        "{}",
+        text(&output.stderr)
+    );
 }
 
 #[test]
 fn without_permission() {
-    let both = "CAP_BPF and CAP_NET_ADMIN are missing";
+    let both = "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are missing";
     expect_refusal(&powerless(&["-i", "lo"]), &[both, "--capture packet", "CAP_NET_RAW"]);
     expect_refusal(&powerless(&["watch", "-i", "lo", "--capture", "ebpf"]), &[both]);
     let packet = powerless(&["watch", "--capture", "packet"]);

@@ -162,6 +162,7 @@ fn shared() -> Shared {
 
     let shared = Shared::new(engine);
     shared.lock().counters = Some(counters(fed));
+    shared.lock().ready = true;
     shared
 }
 
@@ -193,6 +194,7 @@ fn counters(fed: Fed) -> CaptureCounters {
         lost_at: vec![("cali3ad697901f8".into(), DropReason::RingFull, 1)],
         matched,
         matched_node_or_uplink: fed.node_or_uplink,
+        dropped_node_or_uplink: 0,
         drops,
         seen: 12_345,
         later_fragments: 3,

@@ -7,12 +7,12 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use aya::Ebpf;
 use aya::maps::{HashMap as BpfHashMap, MapData, PerCpuHashMap, PerCpuValues};
-use aya::programs::tc::{SchedClassifierLinkId, TcAttachOptions};
+use aya::programs::tc::{SchedClassifierLinkId, TcAttachOptions, TcError};
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
 use nslookout_ebpf::{BUCKETS, InterfaceState, LinkLocalBuckets, LinkLocalKey, OPTION_POD};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -20,13 +20,12 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use super::clsact::Clsact;
 use super::counters::{Method, WatchedInterface};
 use super::frame::{Direction, Ifindex, InterfaceKind, LinkType};
-use super::interfaces::{Interfaces, Watched};
+use super::interfaces::{Interfaces, Watched, name_of};
 use super::linklocal::{SERVICES, Totals};
 
 /// What attacher and reader share.
 pub(super) struct Shared {
     state: Mutex<State>,
-    first_round: Condvar,
     /// Grows with each change of the table of interfaces.
     generation: AtomicU64,
     stop: AtomicBool,
@@ -73,7 +72,6 @@ impl Shared {
                 last_error: None,
                 first_round: None,
             }),
-            first_round: Condvar::new(),
             generation: AtomicU64::new(0),
             stop: AtomicBool::new(false),
             wake: eventfd(0, EventfdFlags::CLOEXEC)?,
@@ -90,11 +88,9 @@ impl Shared {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// Waits until everything there at the start is attached; how long that took.
-    pub(super) fn wait_for_first_round(&self, longest: Duration) -> Option<Duration> {
-        let state = self.state();
-        let waited = self.first_round.wait_timeout_while(state, longest, |state| state.first_round.is_none());
-        waited.unwrap_or_else(PoisonError::into_inner).0.first_round
+    /// How long it took to attach to everything there at the start; `None` while that goes on.
+    pub(super) fn first_round(&self) -> Option<Duration> {
+        self.state().first_round
     }
 
     /// Tells the attacher to detach everything and end.
@@ -146,7 +142,6 @@ impl Attacher {
             let mut state = self.shared.state();
             if state.first_round.is_none() {
                 state.first_round = Some(start.elapsed());
-                self.shared.first_round.notify_all();
             }
             drop(state);
             self.wait();
@@ -170,6 +165,11 @@ impl Attacher {
                     queue.retain(|watched| watched.link.ifindex != ifindex);
                     self.retire(ifindex);
                 }
+                for (ifindex, name) in changes.renamed {
+                    if let Some(entry) = self.shared.state().interfaces.get_mut(&ifindex) {
+                        entry.watched.name = name;
+                    }
+                }
                 for watched in changes.appeared {
                     queue.push_front(watched);
                 }
@@ -180,6 +180,13 @@ impl Attacher {
 
     fn attach(&mut self, watched: &Watched) {
         let ifindex = watched.link.ifindex;
+        let mut watched = watched.clone();
+        // CNIs make an interface and rename it at once: by now it may have its second name.
+        match name_of(ifindex) {
+            Some(name) => watched.link.name = name,
+            None => return self.interfaces.forget(ifindex),
+        }
+        let watched = &watched;
         let result = self.prepare(watched).and_then(|()| match self.clsact {
             Some(_) => self.attach_clsact(watched),
             None => self.attach_tcx(watched),
@@ -195,6 +202,8 @@ impl Attacher {
             }
             Err(error) => {
                 let reason = error.kind().to_string();
+                // Its next notice, if there is one, is another try.
+                self.interfaces.forget(ifindex);
                 self.retire(ifindex);
                 self.note_error(&reason, format!("failed to attach to {}: {error}", watched.link.name));
             }
@@ -274,6 +283,7 @@ impl Attacher {
         }
         let mut state = self.shared.state();
         state.read_linklocal();
+        state.forget_linklocal(ifindex);
         if let Some(entry) = state.interfaces.remove(&ifindex)
             && let Ok(values) = state.counters.get(&ifindex.0, 0)
         {
@@ -324,7 +334,6 @@ impl Drop for Attacher {
         let mut state = self.shared.state();
         // Whoever still waits for the first round need not wait any longer.
         state.first_round.get_or_insert_default();
-        self.shared.first_round.notify_all();
     }
 }
 
@@ -348,14 +357,11 @@ pub(super) fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> io::Result<&'a mut 
 
 /// The kernel's number inside aya's error, so that "gone" can be told from "failed".
 fn os_error(error: ProgramError) -> io::Error {
-    let mut source: Option<&dyn std::error::Error> = Some(&error);
-    while let Some(inner) = source {
-        if let Some(code) = inner.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
-            return io::Error::from_raw_os_error(code);
-        }
-        source = inner.source();
+    match error {
+        ProgramError::SyscallError(error) => error.io_error,
+        ProgramError::TcError(TcError::IoError(error)) => error,
+        other => io::Error::other(other),
     }
-    io::Error::other(error)
 }
 
 pub(super) fn sum_of(values: &PerCpuValues<InterfaceState>) -> InterfaceState {

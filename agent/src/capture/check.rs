@@ -22,6 +22,8 @@ const CAPABILITIES: [(&str, u32); 6] = [
     ("CAP_BPF", 39),
 ];
 
+const CAP_SYS_ADMIN: u32 = 21;
+
 /// What one interface has on its hooks, before us.
 #[derive(Clone, Debug)]
 pub struct Hooks {
@@ -95,7 +97,12 @@ fn programs_of(netlink: &mut Netlink, name: &str, ifindex: Ifindex) -> Vec<Strin
 
 /// The capabilities among `wanted` that this process lacks, for a message; empty if none.
 pub(super) fn missing_capabilities(wanted: &[&str]) -> String {
+    // CAP_SYS_ADMIN, which they were split from, stands for both of these.
+    let admin = has_capability(CAP_SYS_ADMIN);
     let lacks = |name: &&&str| {
+        if admin && matches!(**name, "CAP_BPF" | "CAP_PERFMON") {
+            return false;
+        }
         CAPABILITIES
             .iter()
             .find(|(known, _)| known == *name)
@@ -105,7 +112,7 @@ pub(super) fn missing_capabilities(wanted: &[&str]) -> String {
     match missing.as_slice() {
         [] => String::new(),
         [one] => format!("{one} is missing"),
-        several => format!("{} are missing", several.join(" and ")),
+        [others @ .., last] => format!("{} and {last} are missing", others.join(", ")),
     }
 }
 

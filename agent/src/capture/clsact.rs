@@ -5,6 +5,7 @@
 //! with the last filter, and only if one of our runs made it: that is written into the filter's name, and a later run
 //! beside it takes the note over.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::os::linux::net::SocketAddrExt as _;
@@ -67,8 +68,8 @@ struct Attached {
 impl Clsact {
     /// Takes a free handle and removes what killed runs left on `interfaces`.
     pub(super) fn start(interfaces: &[Ifindex]) -> io::Result<Self> {
-        // Any free number will do; the process id tells a person whose filter it is.
-        let mut handle = std::process::id().max(1);
+        // Not the process id, which in a container is 1 for every run: a killed one would look like ourselves.
+        let mut handle = (RandomState::new().hash_one(std::process::id()) as u32).max(1);
         let alive = loop {
             match claim(handle) {
                 Ok(socket) => break socket,
@@ -98,7 +99,7 @@ impl Clsact {
             .change(RouteNetlinkMessage::NewQueueDiscipline(qdisc(ifindex)), NLM_F_CREATE | NLM_F_EXCL)
         {
             Ok(()) => true,
-            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => false,
+            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => self.is_clsact(ifindex)?,
             Err(error) => return Err(error),
         };
         let mut others = self.filters(ifindex, Direction::Ingress)?;
@@ -124,6 +125,29 @@ impl Clsact {
         self.netlink.change(RouteNetlinkMessage::NewTrafficFilter(message), NLM_F_CREATE | NLM_F_EXCL)?;
         self.attached.push(Attached { ifindex, direction, filter });
         Ok(())
+    }
+
+    /// Looks what the qdisc is that is there already; always `false`: we did not make it.
+    ///
+    /// # Errors
+    ///
+    /// An `ingress` qdisc has one list of filters for what comes in: a filter for egress would land there too.
+    fn is_clsact(&mut self, ifindex: Ifindex) -> io::Result<bool> {
+        let mut message = TcMessage::default();
+        message.header.index = ifindex.0 as i32;
+        let is_ingress = |answer: &RouteNetlinkMessage| match answer {
+            RouteNetlinkMessage::NewQueueDiscipline(qdisc) => {
+                qdisc.header.index == ifindex.0 as i32
+                    && qdisc.attributes.contains(&TcAttribute::Kind("ingress".to_owned()))
+            }
+            _ => false,
+        };
+        if self.netlink.dump(RouteNetlinkMessage::GetQueueDiscipline(message))?.iter().any(is_ingress) {
+            return Err(io::Error::other(
+                "somebody's ingress qdisc is there, beside which clsact cannot be; --attach tcx or --capture packet can",
+            ));
+        }
+        Ok(false)
     }
 
     /// Removes this run's filters from an interface, and the qdisc if one of ours made it and nobody uses it. On an

@@ -95,6 +95,8 @@ pub struct CaptureCounters {
     pub matched: BTreeMap<Vantage, u64>,
     /// Packets matched in the kernel that belong to the node or pass by (`Verdict::NodeOrUplink`).
     pub matched_node_or_uplink: u64,
+    /// Of those, the ones that were lost.
+    pub dropped_node_or_uplink: u64,
     /// Matched, and lost.
     pub drops: BTreeMap<(Vantage, DropReason), u64>,
     /// Interfaces where packets were matched and lost, by name, with those that are gone as `interfaces gone since`.

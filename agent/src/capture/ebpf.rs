@@ -48,16 +48,13 @@ struct Kinds {
 
 impl Kinds {
     fn of(&mut self, ifindex: u32, shared: &Shared) -> InterfaceKind {
-        if let Some(kind) = self.kinds.get(&ifindex) {
-            return *kind;
-        }
         let generation = shared.generation();
         if generation != self.generation {
             self.generation = generation;
             self.kinds
                 .extend(shared.state().interfaces.iter().map(|(ifindex, entry)| (ifindex.0, entry.kind)));
         }
-        // The first packets of an interface may come before its entry: only pods appear while we run.
+        // Unknown is only what came and went between two readings: pods do.
         self.kinds.get(&ifindex).copied().unwrap_or(InterfaceKind::Pod)
     }
 }
@@ -134,10 +131,9 @@ impl EbpfSource {
         load(config).map(drop)
     }
 
-    /// Waits until everything there at the start is attached: how long that took, and the last error.
-    pub fn wait_until_attached(&self, longest: Duration) -> (Option<Duration>, Option<String>) {
-        let took = self.shared.wait_for_first_round(longest);
-        (took, self.shared.state().last_error.clone())
+    /// How long it took to attach to everything there at the start, and the last error; `None` while that goes on.
+    pub fn first_round(&self) -> Option<(Duration, Option<String>)> {
+        self.shared.first_round().map(|took| (took, self.shared.state().last_error.clone()))
     }
 
     /// Readable when a quarter of the ring waits.
@@ -227,7 +223,7 @@ fn load(config: &LiveConfig) -> Result<aya::Ebpf, CaptureError> {
     if !kernel_at_least(5, 8) {
         return Err(CaptureError::KernelTooOld { needs: "eBPF capture needs Linux 5.8", is: kernel() });
     }
-    raise_memlock_limit();
+    raise_limits();
     let mut loader = EbpfLoader::new();
     loader.verifier_log_level(VerifierLogLevel::STATS).map_max_entries("RING", config.ring_bytes);
     let mut ebpf = loader.load(OBJECT).map_err(|error| CaptureError::Load(Box::new(error)))?;
@@ -285,6 +281,7 @@ fn add_classes(counters: &mut CaptureCounters, kind: InterfaceKind, sum: &Interf
             }
             Verdict::NodeOrUplink => {
                 counters.matched_node_or_uplink += sum.matched[class];
+                counters.dropped_node_or_uplink += sum.ring_full[class] + sum.short_read[class];
                 Vantage::Uplink
             }
         };
@@ -329,9 +326,13 @@ pub fn kernel_at_least(major: u32, minor: u32) -> bool {
 }
 
 /// Before 5.11 the kernel counts maps against this limit; where it may not be raised, loading will tell.
-fn raise_memlock_limit() {
+fn raise_limits() {
     let unlimited = rustix::process::Rlimit { current: None, maximum: None };
     let _ = rustix::process::setrlimit(rustix::process::Resource::Memlock, unlimited);
+    // Each tcx hook takes a descriptor.
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let most = rustix::process::Rlimit { current: files.maximum, maximum: files.maximum };
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, most);
 }
 
 fn clock_ns(clock: rustix::time::ClockId) -> u64 {

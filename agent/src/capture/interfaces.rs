@@ -82,7 +82,7 @@ impl Selection {
 }
 
 fn is_pattern(name: &str) -> bool {
-    name.contains(['*', '?', '['])
+    name.contains(['*', '?'])
 }
 
 impl fmt::Display for Selection {
@@ -110,7 +110,7 @@ pub enum InterfacesError {
     },
     /// An interface whose frames we cannot read.
     #[error(
-        "interface `{0}` has a link type that is not read here (Ethernet, loopback, raw IP and PPP-less tunnels are)"
+        "interface `{0}` has a link type that is not read here; Ethernet, loopback, PPP and IP tunnels are"
     )]
     LinkType(String),
 }
@@ -122,6 +122,8 @@ pub struct Changes {
     pub appeared: Vec<Watched>,
     /// No longer there.
     pub vanished: Vec<Ifindex>,
+    /// Watched, and known by another name from now on.
+    pub renamed: Vec<(Ifindex, String)>,
 }
 
 /// The interfaces of this network namespace that are to be watched.
@@ -186,6 +188,7 @@ impl Interfaces {
             Err(error) => return Err(InterfacesError::Netlink(error)),
         };
         let mut changes = Changes::default();
+        let mut default_route_changed = false;
         for message in heard {
             match message {
                 // Bridges tell of their ports in messages of a family of their own.
@@ -198,12 +201,24 @@ impl Interfaces {
                     if link.header.interface_family != AddressFamily::Bridge =>
                 {
                     let ifindex = Ifindex(link.header.index);
+                    changes.appeared.retain(|watched| watched.link.ifindex != ifindex);
                     if self.watched.remove(&ifindex).is_some() {
                         changes.vanished.push(ifindex);
                     }
                 }
+                RouteNetlinkMessage::NewRoute(route) | RouteNetlinkMessage::DelRoute(route)
+                    if route.header.destination_prefix_length == 0 =>
+                {
+                    default_route_changed = true;
+                }
                 _ => {}
             }
+        }
+        if default_route_changed {
+            let Changes { appeared, vanished, renamed } = self.relist()?;
+            changes.appeared.extend(appeared);
+            changes.vanished.extend(vanished);
+            changes.renamed.extend(renamed);
         }
         Ok(changes)
     }
@@ -228,26 +243,36 @@ impl Interfaces {
         Ok(links)
     }
 
-    /// After lost notices: compares a new list with the table.
+    /// After lost notices or a new default route: compares a new list with the table. An interface that is something
+    /// else now goes and comes.
     fn relist(&mut self) -> Result<Changes, InterfacesError> {
         let before = std::mem::take(&mut self.watched);
-        self.list()?;
+        if let Err(error) = self.list() {
+            self.watched = before;
+            return Err(error);
+        }
+        let same = |watched: &Watched, other: &BTreeMap<Ifindex, Watched>| {
+            other.get(&watched.link.ifindex).is_some_and(|known| known.kind == watched.kind)
+        };
         Ok(Changes {
-            appeared: self
-                .watched
-                .iter()
-                .filter(|(i, _)| !before.contains_key(i))
-                .map(|(_, w)| w.clone())
+            appeared: self.watched.values().filter(|now| !same(now, &before)).cloned().collect(),
+            vanished: before
+                .values()
+                .filter(|old| !same(old, &self.watched))
+                .map(|old| old.link.ifindex)
                 .collect(),
-            vanished: before.keys().filter(|i| !self.watched.contains_key(i)).copied().collect(),
+            renamed: Vec::new(),
         })
     }
 
     fn appeared(&mut self, link: Link, changes: &mut Changes) {
-        if self.watched.contains_key(&link.ifindex) {
+        if let Some(known) = self.watched.get_mut(&link.ifindex) {
+            if known.link.name != link.name {
+                known.link.name.clone_from(&link.name);
+                changes.renamed.push((link.ifindex, link.name));
+            }
             return;
         }
-        // Routes come after links; a new hardware link is an uplink by itself, so the list is asked anew only then.
         if let Some((kind, reason)) = self.judge(&link) {
             let watched = Watched { link, kind, reason };
             self.watched.insert(watched.link.ifindex, watched.clone());

@@ -82,6 +82,11 @@ impl State {
         }
     }
 
+    /// Drops the sums of an interface that is gone; its number may come again.
+    pub(super) fn forget_linklocal(&mut self, gone: Ifindex) {
+        self.linklocal.sums.retain(|(ifindex, _), _| *ifindex != gone);
+    }
+
     /// The sums of the interfaces that are there, without those that never saw such a packet.
     pub(super) fn linklocal_counts(&self) -> Vec<LinkLocalCount> {
         let count = |(&(ifindex, service), sum): (&(Ifindex, u32), &Sum)| {

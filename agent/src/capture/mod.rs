@@ -91,28 +91,26 @@ pub enum CaptureError {
         /// The release that runs.
         is: String,
     },
-    /// Nothing to watch.
-    #[error("no interface to watch: `{0}` matches none; `nslookout check` tells what there is")]
-    NoInterface(Selection),
 }
 
 /// What to do about a refusal of the kernel.
 fn load_message(error: &aya::EbpfError) -> String {
+    let missing = check::missing_capabilities(&["CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON"]);
+    let advice = "root has them; --capture packet needs CAP_NET_RAW only";
+    // To a process without CAP_PERFMON the verifier forbids what it allows others, and says so at length.
+    if !missing.is_empty() {
+        return format!("no permission to load eBPF programs: {missing}; {advice}");
+    }
     if check::is_permission(error) {
-        let missing = check::missing_capabilities(&["CAP_BPF", "CAP_NET_ADMIN"]);
-        let missing =
-            if missing.is_empty() { "a security module or sysctl forbids it".into() } else { missing };
         return format!(
-            "no permission to load eBPF programs: {missing}; root has them; --capture packet needs CAP_NET_RAW only"
+            "no permission to load eBPF programs: a security module or sysctl forbids it; {advice}"
         );
     }
-    let mut text = format!("the kernel refused the eBPF programs: {error}");
-    let mut source = std::error::Error::source(error);
-    while let Some(inner) = source {
-        text.push_str(&format!(": {inner}"));
-        source = inner.source();
-    }
-    text
+    // Each level of aya's error repeats those below it; of the verifier's log the last lines tell.
+    let text = error.to_string();
+    let end: Vec<&str> = text.lines().rev().take(6).collect();
+    let end: Vec<&str> = end.into_iter().rev().collect();
+    format!("the kernel refused the eBPF programs: {}", end.join("\n"))
 }
 
 fn socket_message(error: &io::Error) -> String {
@@ -145,34 +143,15 @@ pub enum Source {
     File(Box<PcapFileSource>),
 }
 
-/// A live source that has begun.
-pub struct Started {
-    /// The source.
-    pub source: Source,
-    /// For a person: why it is not the one preferred, or what could not be attached.
-    pub notes: Vec<String>,
-    /// How long attaching took.
-    pub took: Duration,
-}
-
-/// The longest that a start waits for attachments; capture goes on attaching behind it.
-const LONGEST_ATTACH: Duration = Duration::from_secs(30);
-
 impl Source {
-    /// Opens the live source that `config` asks for.
-    pub fn live(config: &LiveConfig) -> Result<Started, CaptureError> {
+    /// Opens the live source that `config` asks for, and tells why it is not the one preferred. Attaching goes on behind
+    /// it: [`Source::first_round`].
+    pub fn live(config: &LiveConfig) -> Result<(Self, Option<String>), CaptureError> {
         let interfaces = Interfaces::find(config.selection.clone())?;
-        // A name without pattern characters exists now or was refused; a pattern and `any` may match later.
-        let mut notes = Vec::new();
         let mut refusal = None;
         if config.capture != CaptureMethod::Packet {
             match EbpfSource::open(config, interfaces) {
-                Ok(source) => {
-                    let (took, error) = source.wait_until_attached(LONGEST_ATTACH);
-                    notes.extend(error);
-                    let took = took.unwrap_or(LONGEST_ATTACH);
-                    return Ok(Started { source: Self::Ebpf(Box::new(source)), notes, took });
-                }
+                Ok(source) => return Ok((Self::Ebpf(Box::new(source)), None)),
                 Err(error) if config.capture == CaptureMethod::Ebpf => return Err(error),
                 Err(error) => refusal = Some(error),
             }
@@ -180,13 +159,21 @@ impl Source {
         let interfaces = Interfaces::find(config.selection.clone())?;
         match (PacketSocketSource::open(config, interfaces), refusal) {
             (Ok(source), refusal) => {
-                notes.extend(
-                    refusal.map(|error| format!("no eBPF here, so a packet socket is used: {error}")),
-                );
-                Ok(Started { source: Self::Packet(Box::new(source)), notes, took: Duration::ZERO })
+                let note = refusal.map(|error| format!("no eBPF here, so a packet socket is used: {error}"));
+                Ok((Self::Packet(Box::new(source)), note))
             }
             // Neither works: the reason of the preferred one is the one to act on.
             (Err(_), Some(error)) | (Err(error), None) => Err(error),
+        }
+    }
+
+    /// How long it took to attach to everything there at the start, and the last error; `None` while that goes on, and
+    /// for a file.
+    pub fn first_round(&self) -> Option<(Duration, Option<String>)> {
+        match self {
+            Self::Ebpf(source) => source.first_round(),
+            Self::Packet(_) => Some((Duration::ZERO, None)),
+            Self::File(_) => None,
         }
     }
 

@@ -14,6 +14,10 @@ use netlink_sys::{Socket, SocketAddr};
 
 /// RTNLGRP_LINK of linux/rtnetlink.h: links that come, change and go.
 const GROUP_LINK: u32 = 1;
+/// RTNLGRP_IPV4_ROUTE: a default route tells an uplink.
+const GROUP_IPV4_ROUTE: u32 = 7;
+/// RTNLGRP_IPV6_ROUTE.
+const GROUP_IPV6_ROUTE: u32 = 11;
 /// The kernel fills at most this many bytes with one part of a dump.
 const BUFFER: usize = 64 * 1024;
 
@@ -38,14 +42,16 @@ impl Netlink {
         Ok(Self { socket, sequence: 0 })
     }
 
-    /// A socket that hears of links, without waiting.
+    /// A socket that hears of links and routes, without waiting.
     pub(super) fn links() -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind_auto()?;
-        socket.add_membership(GROUP_LINK)?;
+        for group in [GROUP_LINK, GROUP_IPV4_ROUTE, GROUP_IPV6_ROUTE] {
+            socket.add_membership(group)?;
+        }
         socket.set_non_blocking(true)?;
         // A burst of hundreds of pods must fit; what does not is noticed as ENOBUFS and answered by a new dump.
-        socket.set_rx_buf_sz(4 << 20).ok();
+        let _ = rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, 4 << 20);
         Ok(Self { socket, sequence: 0 })
     }
 
@@ -80,6 +86,9 @@ impl Netlink {
                 }
                 match part.payload {
                     NetlinkPayload::InnerMessage(message) => answers.push(message),
+                    NetlinkPayload::Done(done) if done.code != 0 => {
+                        return Err(io::Error::from_raw_os_error(done.code.abs()));
+                    }
                     NetlinkPayload::Done(_) => return Ok(answers),
                     NetlinkPayload::Error(error) if error.code.is_some() => return Err(error.to_io()),
                     NetlinkPayload::Error(_) => return Ok(answers),

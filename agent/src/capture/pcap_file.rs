@@ -1,6 +1,7 @@
 //! Frames from a plain pcap file: micro- and nanosecond stamps, both byte orders, Ethernet and raw IP.
 
 use std::fs::File;
+use std::io::{Chain, Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use super::frame::{Frame, LinkType, Timestamp};
 #[derive(Debug, Error)]
 pub enum PcapFileError {
     /// It cannot be opened.
-    #[error("failed to open {}: {source}", path.display())]
+    #[error("failed to open {}", path.display())]
     Open {
         /// The file.
         path: PathBuf,
@@ -42,7 +43,7 @@ pub enum PcapFileError {
 
 /// Frames from a file.
 pub struct PcapFileSource {
-    reader: PcapReader<File>,
+    reader: PcapReader<Chain<Cursor<Vec<u8>>, File>>,
     link_type: LinkType,
     nanoseconds: bool,
     /// What was wrong at the end, for a person.
@@ -55,10 +56,12 @@ impl PcapFileSource {
     /// Opens `path` and reads its header.
     pub fn open(path: &Path) -> Result<Self, PcapFileError> {
         let open_error = |source| PcapFileError::Open { path: path.to_owned(), source };
-        let file = File::open(path).map_err(open_error)?;
-        let magic = first_bytes(path).map_err(open_error)?;
-        let reader = PcapReader::new(file)
-            .map_err(|_| PcapFileError::NotPcap { path: path.to_owned(), hint: hint(magic) })?;
+        let mut file = File::open(path).map_err(open_error)?;
+        // A pipe can be read once: the first bytes are put back before the rest.
+        let magic = first_bytes(&mut file).map_err(open_error)?;
+        let whole = Cursor::new(magic.clone()).chain(file);
+        let reader = PcapReader::new(whole)
+            .map_err(|_| PcapFileError::NotPcap { path: path.to_owned(), hint: hint(&magic) })?;
         let header = reader.header();
         let link_type = match header.datalink {
             DataLink::ETHERNET => LinkType::Ethernet,
@@ -114,21 +117,20 @@ impl PcapFileSource {
 /// How far the watermark of a file stays behind its latest frame: records may be slightly out of order.
 pub const FILE_LAG: Duration = Duration::from_millis(10);
 
-fn first_bytes(path: &Path) -> std::io::Result<[u8; 4]> {
-    use std::io::Read as _;
-    let mut bytes = [0; 4];
-    // A shorter file leaves zeroes, which are no magic number either.
-    let _ = File::open(path)?.read(&mut bytes)?;
+/// Up to four bytes; a shorter file gives fewer.
+fn first_bytes(file: &mut File) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(4).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
 /// What a file that is no pcap may be.
-fn hint(magic: [u8; 4]) -> &'static str {
+fn hint(magic: &[u8]) -> &'static str {
     match magic {
         [0x0a, 0x0d, 0x0d, 0x0a] => ", but pcapng; to convert it: tcpdump -r FILE -w FILE.pcap",
         [0x1f, 0x8b, ..] => ", but gzip; unpack it first",
         [0x28, 0xb5, 0x2f, 0xfd] => ", but zstd; unpack it first",
-        [0, 0, 0, 0] => ": it is empty",
+        [] => ": it is empty",
         _ => ": its first bytes are no pcap magic number",
     }
 }

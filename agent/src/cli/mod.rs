@@ -1,5 +1,17 @@
 //! What the user typed, and one file per command.
 
+/// Writes to standard error. Where that cannot be written to (a full disk), there is nobody to tell: the work goes on.
+macro_rules! tell {
+    (bare $($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = write!(std::io::stderr(), $($text)*);
+    }};
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+
 mod check;
 mod serve;
 mod watch;
@@ -116,7 +128,7 @@ struct ServeArgs {
     #[command(flatten)]
     matching: MatchArgs,
     /// Address and port of the HTTP server
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:9953", env = "NSLOOKOUT_LISTEN")]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:9953", env = "NSLOOKOUT_LISTEN", value_parser = parse_listen)]
     listen: SocketAddr,
     /// Series of one metric; later workloads are counted as ~other
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
@@ -229,7 +241,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("nslookout: {error:#}");
+            tell!("nslookout: {error:#}");
             ExitCode::from(TROUBLE)
         }
     }
@@ -253,6 +265,14 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
         Ok(duration) if !duration.is_zero() && seconds <= 31_536_000.0 => Ok(duration),
         _ => Err(advice()),
     }
+}
+
+/// An address and a port; the port alone (`:9953`) is that of all addresses. Names are never asked of DNS.
+fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    let whole = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
+    whole
+        .parse()
+        .map_err(|_| format!("`{text}` is no address and port; write 127.0.0.1:9953, [::]:9953 or :9953"))
 }
 
 /// The kernel wants a power of two.

@@ -1,16 +1,18 @@
 //! `nslookout serve`: the agent behind an HTTP server.
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use tokio::sync::oneshot;
 
-use super::ServeArgs;
-use super::watch::open_live;
+use super::watch::{open_live, tell_attached};
+use super::{LiveArgs, ServeArgs};
+use crate::capture::counters::CaptureCounters;
 use crate::capture::ebpf::kernel;
 use crate::engine::{Engine, Report};
 use crate::export::http;
@@ -29,14 +31,18 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode> {
     let shared = Shared::new(Engine::new(args.matching.engine(&args.live, tally)));
     let server = Server::start(listener, &shared)?;
     let mut source = open_live(&args.live)?;
-    eprintln!("metrics on http://{address}/metrics");
-
-    let result = crate::live::run(&mut source, &shared, &signals, None, &mut Silent);
+    let result = crate::live::run(
+        &mut source,
+        &shared,
+        &signals,
+        None,
+        &mut Agent { live: args.live.clone(), address },
+    );
     server.stop()?;
     result.context("the capture ended")?;
     let live = shared.lock();
     let name = args.live.config().selection.to_string();
-    eprint!(
+    tell!(bare
         "\n{}",
         summary(live.engine.tally(), live.counters.as_ref(), &name, &jiff::tz::TimeZone::system())
     );
@@ -83,10 +89,13 @@ impl Server {
     }
 }
 
-/// The agent prints nothing but statistics when asked.
-struct Silent;
+/// The agent prints what it listens to, and statistics when asked.
+struct Agent {
+    live: LiveArgs,
+    address: SocketAddr,
+}
 
-impl Screen for Silent {
+impl Screen for Agent {
     fn report(&mut self, _report: &Report) -> io::Result<ControlFlow<()>> {
         Ok(ControlFlow::Continue(()))
     }
@@ -95,7 +104,12 @@ impl Screen for Silent {
         Ok(())
     }
 
+    fn attached(&mut self, took: Duration, error: Option<String>, counters: &CaptureCounters) {
+        tell_attached(&self.live, took, error, counters);
+        tell!("metrics on http://{}/metrics", self.address);
+    }
+
     fn statistics(&mut self, live: &Live) {
-        eprint!("{}", statistics(live.engine.tally(), live.counters.as_ref()));
+        tell!(bare "{}", statistics(live.engine.tally(), live.counters.as_ref()));
     }
 }

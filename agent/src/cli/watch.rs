@@ -4,12 +4,13 @@ use std::io::{self, BufWriter, IsTerminal as _, Stdout, Write as _};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
 use super::{LiveArgs, OutputArg, WatchArgs};
 use crate::capture::Source;
-use crate::capture::counters::Method;
+use crate::capture::counters::{CaptureCounters, Method};
 use crate::capture::interfaces::name_of;
 use crate::correlate::Event;
 use crate::engine::{Engine, Report};
@@ -36,40 +37,47 @@ pub(super) fn run(args: &WatchArgs) -> Result<ExitCode> {
         other => other.context("failed to write to standard output")?,
     }
     let live = shared.lock();
-    eprint!("\n{}", summary(live.engine.tally(), live.counters.as_ref(), &name, &terminal.zone));
+    tell!(bare "\n{}", summary(live.engine.tally(), live.counters.as_ref(), &name, &terminal.zone));
     Ok(tell_trouble(&source, args.read.as_deref()))
 }
 
-/// Opens the live source and tells on standard error what is listened to.
+/// Opens the live source; a note tells why it is not the one preferred.
 pub(super) fn open_live(args: &LiveArgs) -> Result<Source> {
-    let config = args.config();
-    let mut started = Source::live(&config)?;
-    for note in &started.notes {
-        eprintln!("nslookout: {note}");
+    let (source, note) = Source::live(&args.config())?;
+    if let Some(note) = note {
+        tell!("nslookout: {note}");
     }
-    let counters = started.source.counters().unwrap_or_default();
+    Ok(source)
+}
+
+/// Tells on standard error what is listened to, once everything there at the start is attached.
+pub(super) fn tell_attached(
+    args: &LiveArgs,
+    took: Duration,
+    error: Option<String>,
+    counters: &CaptureCounters,
+) {
+    if let Some(error) = error {
+        tell!("nslookout: {error}");
+    }
+    let selection = args.config().selection;
     if counters.interfaces.is_empty() {
-        eprintln!(
-            "nslookout: `{}` matches no interface yet; one that appears will be watched",
-            config.selection
-        );
+        tell!("nslookout: `{selection}` matches no interface yet; one that appears will be watched");
     }
     let hooks: u32 = counters.interfaces.iter().map(|interface| interface.hooks).sum();
     let how = match counters.interfaces.first().map(|interface| interface.method) {
         Some(Method::PacketSocket) => ", packet socket".to_owned(),
         Some(method) => {
-            format!(", {hooks} hooks attached by {} in {:.2} s", method.as_str(), started.took.as_secs_f64())
+            format!(", {hooks} hooks attached by {} in {:.2} s", method.as_str(), took.as_secs_f64())
         }
         None => String::new(),
     };
-    eprintln!(
-        "listening on {} ({} interface{}{how}), {}, addresses only",
-        config.selection,
+    tell!(
+        "listening on {selection} ({} interface{}{how}), {}, addresses only",
         counters.interfaces.len(),
         if counters.interfaces.len() == 1 { "" } else { "s" },
         args.ports_text()
     );
-    Ok(started.source)
 }
 
 /// A file that ends badly was used as far as it went, and says so.
@@ -77,7 +85,7 @@ fn tell_trouble(source: &Source, path: Option<&Path>) -> ExitCode {
     if let (Source::File(file), Some(path)) = (source, path)
         && let Some(trouble) = file.trouble()
     {
-        eprintln!("nslookout: {}: {trouble}", path.display());
+        tell!("nslookout: {}: {trouble}", path.display());
     }
     ExitCode::SUCCESS
 }
@@ -89,6 +97,7 @@ struct Terminal {
     zone: jiff::tz::TimeZone,
     names: InterfaceNames,
     left: Option<u64>,
+    live: LiveArgs,
 }
 
 impl Terminal {
@@ -106,6 +115,7 @@ impl Terminal {
             zone,
             names: InterfaceNames::new(),
             left: args.count,
+            live: args.live.clone(),
         }
     }
 
@@ -147,8 +157,12 @@ impl Screen for Terminal {
         self.out.flush()
     }
 
+    fn attached(&mut self, took: Duration, error: Option<String>, counters: &CaptureCounters) {
+        tell_attached(&self.live, took, error, counters);
+    }
+
     fn statistics(&mut self, live: &Live) {
-        eprint!("{}", statistics(live.engine.tally(), live.counters.as_ref()));
+        tell!(bare "{}", statistics(live.engine.tally(), live.counters.as_ref()));
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use hashlink::{DefaultHashBuilder, LinkedHashMap};
 
 use super::Vantage;
-use crate::capture::frame::Timestamp;
+use crate::capture::frame::{Place, Timestamp};
 use crate::dns::Message;
 use crate::packet::Flow;
 
@@ -23,6 +23,14 @@ pub(super) struct Sighting {
     pub(super) flow: Flow,
     pub(super) hop_limit: u8,
     pub(super) vantage: Vantage,
+    pub(super) place: Option<Place>,
+}
+
+impl Sighting {
+    /// Was it seen at another interface?
+    pub(super) fn elsewhere(&self, place: Option<Place>) -> bool {
+        self.place.map(|place| place.ifindex) != place.map(|place| place.ifindex)
+    }
 }
 
 /// The messages of the last few milliseconds.

@@ -133,6 +133,8 @@ pub struct Stray {
     pub time: Timestamp,
     /// What it said.
     pub response: Response,
+    /// The same response was seen before, at another interface.
+    pub echo: bool,
 }
 
 /// Something that happened between clients and servers.
@@ -151,6 +153,8 @@ pub enum Event {
     Retransmitted {
         /// Who asked whom.
         parties: Parties,
+        /// The query was seen nearer to its client too.
+        echo: bool,
     },
     /// A transaction ended.
     Closed(Transaction),
@@ -171,5 +175,8 @@ pub enum Event {
     /// A second sighting of the same message in a file that does not say where: folded.
     Copy,
     /// An open query had to give way to a newer one.
-    Evicted,
+    Evicted {
+        /// The query was seen nearer to its client too.
+        echo: bool,
+    },
 }

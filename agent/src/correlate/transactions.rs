@@ -102,6 +102,8 @@ struct Closed {
     answered: bool,
     /// That of a second sighting, which is never reported.
     copy: bool,
+    /// Seen nearer to its client too.
+    echo: bool,
 }
 
 /// What is remembered under one key: the last, and those before it where other questions had the same ID and port.
@@ -188,7 +190,7 @@ impl Correlator {
                 Verdict::Certain(vantage) => vantage,
                 Verdict::NodeOrUplink => Vantage::Uplink,
             };
-            self.copies.note(&message, Sighting { time, flow, hop_limit, vantage })
+            self.copies.note(&message, Sighting { time, flow, hop_limit, vantage, place })
         };
         let (client, server) =
             if to_server { (flow.source, flow.destination) } else { (flow.destination, flow.source) };
@@ -214,7 +216,7 @@ impl Correlator {
                 };
                 let copied =
                     before.filter(|_| parties.vantage == Vantage::Unknown).map(|before| before.flow == flow);
-                self.response(time, parties, response, copied, emit);
+                self.response(time, parties, response, copied, before, emit);
             }
         }
         parties.vantage
@@ -270,6 +272,12 @@ impl Correlator {
         self.inflight = 0;
     }
 
+    /// Forgets what ended, when the clock no longer goes with it.
+    pub fn forget(&mut self) {
+        self.closed.clear();
+        self.copies = Copies::default();
+    }
+
     fn query(&mut self, seen: Seen, parties: Parties, query: Query, emit: &mut dyn FnMut(Event)) {
         let Seen { time, hop_limit, before } = seen;
         let scope = scope_of(&parties);
@@ -289,14 +297,17 @@ impl Correlator {
                 self.expire(key, open, emit);
             } else if let Some(index) = same {
                 let open = &mut opens[index];
-                if in_file && time.since(open.last_sent) <= WINDOW {
+                // No client is that quick: the same message at another interface (a bond and its port), or in a file.
+                let elsewhere =
+                    open.parties.place.map(|place| place.ifindex) != parties.place.map(|place| place.ifindex);
+                if (in_file || elsewhere) && time.since(open.last_sent) <= WINDOW {
                     return emit(Event::Copy);
                 }
                 open.sends += 1;
                 open.last_sent = open.last_sent.max(time);
-                let copy = open.copy;
+                let (copy, echo) = (open.copy, open.echo);
                 self.open.to_back(&key);
-                return if copy { emit(Event::Copy) } else { emit(Event::Retransmitted { parties }) };
+                return emit(if copy { Event::Copy } else { Event::Retransmitted { parties, echo } });
             }
         }
         let question = self.question_hash(query.question.as_ref());
@@ -311,15 +322,18 @@ impl Correlator {
             && before.is_some_and(|before| {
                 before.flow.transport == parties.transport && before.hop_limit != hop_limit
             });
-        let echo = matches!(parties.vantage, Vantage::Server | Vantage::Uplink)
-            && before.is_some_and(|before| before.vantage == Vantage::Client);
+        let echo = before.is_some_and(|before| match parties.vantage {
+            Vantage::Uplink => before.vantage == Vantage::Client,
+            Vantage::Server => matches!(before.vantage, Vantage::Client | Vantage::Uplink),
+            Vantage::Client | Vantage::Unknown => false,
+        });
         if copy {
             emit(Event::Copy);
         } else {
             let qtype = query.question.as_ref().map(|question| question.qtype);
             emit(Event::Opened { parties, qtype, edns: query.edns });
             if repeated {
-                emit(Event::Retransmitted { parties });
+                emit(Event::Retransmitted { parties, echo });
             }
         }
         let open = Open { parties, query, first_sent: time, last_sent: time, sends: 1, echo, copy };
@@ -337,9 +351,11 @@ impl Correlator {
         }
         let opens = self.open.entry(key).or_insert_with(Vec::new);
         if opens.len() >= MAX_PER_KEY {
-            opens.remove(0);
+            let Open { copy, echo, .. } = opens.remove(0);
             self.inflight -= 1;
-            emit(Event::Evicted);
+            if !copy {
+                emit(Event::Evicted { echo });
+            }
         }
         opens.push(open);
         self.inflight += 1;
@@ -350,19 +366,21 @@ impl Correlator {
     fn evict(&mut self, emit: &mut dyn FnMut(Event)) {
         if let Some((_, opens)) = self.open.pop_front() {
             self.inflight -= opens.len();
-            for _ in opens {
-                emit(Event::Evicted);
+            for Open { echo, .. } in opens.into_iter().filter(|open| !open.copy) {
+                emit(Event::Evicted { echo });
             }
         }
     }
 
     /// `copied`: the same response was seen just before in a file; true where its addresses were the same too.
+    /// `before`: that sighting, in a file or live.
     fn response(
         &mut self,
         time: Timestamp,
         parties: Parties,
         response: Response,
         copied: Option<bool>,
+        before: Option<Sighting>,
         emit: &mut dyn FnMut(Event),
     ) {
         let scope = scope_of(&parties);
@@ -377,16 +395,18 @@ impl Correlator {
             let latency = time.since(open.first_sent);
             return open.end(Outcome::Answered { response, latency }, emit);
         }
-        let stray = Stray { parties, time, response };
+        let mut stray = Stray { parties, time, response, echo: before.is_some() };
         let asked = stray.response.question.as_ref();
         let question = asked.map(|_| self.question_hash(asked));
         let memory = self.memory();
         let closed = self.closed.get_mut(&key).and_then(|past| past.find(question));
         match closed.filter(|closed| time.since(closed.at) <= memory) {
             Some(closed) => {
-                if closed.copy || closed.answered && copied == Some(true) {
+                let at_next_interface = before.is_some_and(|before| before.elsewhere(stray.parties.place));
+                if closed.copy || closed.answered && (copied == Some(true) || at_next_interface) {
                     return emit(Event::Copy);
                 }
+                stray.echo = closed.echo;
                 if closed.answered {
                     return emit(Event::Orphan { stray, reason: OrphanReason::Duplicate });
                 }
@@ -460,7 +480,8 @@ impl Correlator {
 
     fn remember(&mut self, key: Key, open: &Open, at: Timestamp, answered: bool) {
         let question = self.question_hash(open.query.question.as_ref());
-        let closed = Closed { question, first_sent: open.first_sent, at, answered, copy: open.copy };
+        let closed =
+            Closed { question, first_sent: open.first_sent, at, answered, copy: open.copy, echo: open.echo };
         match self.closed.get_mut(&key) {
             Some(past) => {
                 past.add(closed);

@@ -23,6 +23,9 @@ const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// The capture loop goes round every 50 ms; after this long it must be stuck.
 const STUCK: Duration = Duration::from_secs(10);
 
+/// How long requests under way may take once the end was asked for.
+const LAST_REQUESTS: Duration = Duration::from_secs(2);
+
 struct Exporter {
     metrics: Metrics,
     shared: Shared,
@@ -47,7 +50,17 @@ pub async fn serve(
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .with_state(Arc::new(Exporter { metrics, shared }));
-    axum::serve(listener, router).with_graceful_shutdown(shutdown).await
+    let (told, tell) = tokio::sync::oneshot::channel();
+    let shutdown = async move {
+        shutdown.await;
+        // Nobody waits any more where the server has ended by itself.
+        let _ = told.send(());
+    };
+    tokio::select! {
+        ended = async { axum::serve(listener, router).with_graceful_shutdown(shutdown).await } => ended,
+        // A client that never ends its request must not keep the agent from ending.
+        () = async { if tell.await.is_ok() { tokio::time::sleep(LAST_REQUESTS).await } else { std::future::pending().await } } => Ok(()),
+    }
 }
 
 async fn index() -> &'static str {
@@ -69,6 +82,7 @@ async fn metrics_text(State(exporter): State<Arc<Exporter>>, headers: HeaderMap)
 
 /// Prometheus names both and prefers OpenMetrics by a higher q; a browser and curl name neither.
 fn wants_open_metrics(accept: &str) -> bool {
+    let accept = accept.to_ascii_lowercase();
     let quality = |wanted: &str| {
         accept
             .split(',')
@@ -96,8 +110,9 @@ async fn healthz(State(exporter): State<Arc<Exporter>>) -> Response {
 }
 
 async fn readyz(State(exporter): State<Arc<Exporter>>) -> Response {
-    let watched = exporter.shared.lock().counters.as_ref().map_or(0, |counters| counters.interfaces.len());
-    if watched > 0 {
+    let live = exporter.shared.lock();
+    let watched = live.counters.as_ref().map_or(0, |counters| counters.interfaces.len());
+    if live.ready && watched > 0 {
         format!("ok: {watched} interfaces under watch\n").into_response()
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "no interface under watch yet\n").into_response()

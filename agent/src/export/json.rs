@@ -15,7 +15,7 @@ pub type InterfaceNames = HashMap<Ifindex, String>;
 pub fn object(event: &Event, names: &InterfaceNames) -> Option<Value> {
     match event {
         Event::Closed(transaction) if !transaction.echo => Some(of_transaction(transaction, names)),
-        Event::Late { stray, latency } => {
+        Event::Late { stray, latency } if !stray.echo => {
             let mut object = of_stray(stray, names);
             object.insert("outcome".into(), "late".into());
             object.insert("latency_ns".into(), nanos(*latency));

@@ -16,7 +16,7 @@ use crate::capture::counters::CaptureCounters;
 use crate::capture::frame::InterfaceKind;
 use crate::correlate::{OrphanReason, Vantage};
 use crate::dns::{Rcode, RecordType};
-use crate::live::{Live, Shared};
+use crate::live::{Live, PacketCounts, Shared};
 use crate::maps::Map;
 use crate::packet::Transport;
 use crate::tally::{Buckets, DURATION_BOUNDS, PacketResult, SIZE_BOUNDS, Series, Subject};
@@ -282,9 +282,10 @@ fn agent(writer: &mut Writer<'_>, live: &Live, build: &Build) -> fmt::Result {
         }),
     )?;
     let mut events = Vec::new();
+    let packets = ledger(live);
     for vantage in Vantage::ALL.into_iter().filter(|vantage| *vantage != Vantage::Unknown) {
         for result in PacketResult::ALL {
-            let count = tally.packets.get(&(vantage, result)).copied().unwrap_or(0);
+            let count = packets.results.get(&(vantage, result)).copied().unwrap_or(0);
             events.push((vec![vantage_label(vantage), ("result", result.as_str().to_owned())], count));
         }
     }
@@ -328,11 +329,11 @@ fn agent(writer: &mut Writer<'_>, live: &Live, build: &Build) -> fmt::Result {
 
 /// Packets by vantage. A packet on an uplink that turned out to be the node's own moves from uplink to client.
 fn captured(live: &Live, counters: &CaptureCounters) -> BTreeMap<Vantage, u64> {
-    let tally = live.engine.tally();
+    let packets = ledger(live);
     let mut captured = counters.matched.clone();
     if counters.matched.is_empty() {
         // A packet socket's kernel counts no vantages: what was read and what was lost is what was matched.
-        for ((vantage, _), count) in &tally.packets {
+        for ((vantage, _), count) in &packets.results {
             *captured.entry(*vantage).or_default() += count;
         }
         for ((vantage, _), count) in &counters.drops {
@@ -340,21 +341,32 @@ fn captured(live: &Live, counters: &CaptureCounters) -> BTreeMap<Vantage, u64> {
         }
         return captured;
     }
-    *captured.entry(Vantage::Client).or_default() += tally.node_packets;
-    *captured.entry(Vantage::Uplink).or_default() +=
-        counters.matched_node_or_uplink.saturating_sub(tally.node_packets);
+    // Whose the others are is known once they are read, so what still waits in the ring is not among them.
+    *captured.entry(Vantage::Client).or_default() += packets.node;
+    *captured.entry(Vantage::Uplink).or_default() += packets.passing + counters.dropped_node_or_uplink;
     captured
 }
 
+/// The packets that go with the source's counters.
+fn ledger(live: &Live) -> PacketCounts {
+    live.packets.clone().unwrap_or_else(|| PacketCounts::of(live.engine.tally()))
+}
+
 fn attachments(writer: &mut Writer<'_>, counters: &CaptureCounters) -> fmt::Result {
+    let label = |kind| match kind {
+        InterfaceKind::Pod => "pod",
+        InterfaceKind::Uplink => "uplink",
+        InterfaceKind::Loopback => "loopback",
+    };
     let mut attached: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for interface in &counters.interfaces {
-        let vantage = match interface.kind {
-            InterfaceKind::Pod => "pod",
-            InterfaceKind::Uplink => "uplink",
-            InterfaceKind::Loopback => "loopback",
-        };
-        *attached.entry((vantage, interface.method.as_str())).or_default() += 1;
+        *attached.entry((label(interface.kind), interface.method.as_str())).or_default() += 1;
+    }
+    // Without any of a kind there is a 0, so that an alert has something to compare.
+    for kind in InterfaceKind::ALL {
+        if counters.interfaces.iter().all(|interface| interface.kind != kind) {
+            attached.insert((label(kind), "none"), 0);
+        }
     }
     writer.gauge(
         "attached_interfaces",

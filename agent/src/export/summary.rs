@@ -7,7 +7,6 @@ use jiff::tz::TimeZone;
 
 use super::text::milliseconds;
 use crate::capture::counters::CaptureCounters;
-use crate::correlate::OrphanReason;
 use crate::dns::Rcode;
 use crate::maps::Map;
 use crate::tally::{PacketResult, ServerSummary, Tally};
@@ -66,6 +65,9 @@ fn write_outcomes(out: &mut String, tally: &Tally) -> fmt::Result {
     if summary.waiting > 0 {
         write!(out, "  {} still waiting at the end", grouped(summary.waiting))?;
     }
+    if summary.given_up > 0 {
+        write!(out, "  {} given up", grouped(summary.given_up))?;
+    }
     if summary.orphans > 0 {
         write!(out, "   {} answers without a query", grouped(summary.orphans))?;
         if summary.mid_flight > 0 {
@@ -85,7 +87,7 @@ fn write_outcomes(out: &mut String, tally: &Tally) -> fmt::Result {
         ("NODATA", summary.nodata),
         ("truncated", summary.truncated),
         ("late", summary.late),
-        ("duplicate", tally.orphans.get(&OrphanReason::Duplicate).copied().unwrap_or(0)),
+        ("duplicate", summary.duplicates),
         ("sent again", summary.retransmits),
     ];
     for (what, count) in others.into_iter().filter(|(_, count)| *count > 0) {
@@ -136,6 +138,9 @@ fn latency(server: &ServerSummary, quantile: f64) -> String {
 fn write_worst(out: &mut String, tally: &Tally) -> fmt::Result {
     let summary = &tally.summary;
     let all = summary.unanswered;
+    if summary.crowded {
+        return writeln!(out, " too many clients and names without an answer to tell the worst");
+    }
     let client = summary
         .unanswered_clients
         .iter()

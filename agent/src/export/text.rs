@@ -71,7 +71,7 @@ impl Lines {
             Report::Event(Event::Closed(transaction)) if !transaction.echo => {
                 Some(self.transaction(transaction, names))
             }
-            Report::Event(Event::Late { stray, latency }) => {
+            Report::Event(Event::Late { stray, latency }) if !stray.echo => {
                 let row = Row {
                     time: stray.time,
                     parties: &stray.parties,

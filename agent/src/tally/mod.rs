@@ -101,6 +101,8 @@ pub struct Summary {
     pub unanswered: u64,
     /// Transactions that still waited when the capture ended.
     pub waiting: u64,
+    /// Transactions given up for want of room.
+    pub given_up: u64,
     /// Responses by code; NODATA apart from the other NOERROR.
     pub rcodes: Map<Rcode, u64>,
     /// NODATA.
@@ -109,10 +111,14 @@ pub struct Summary {
     pub truncated: u64,
     /// Responses after the time-out.
     pub late: u64,
+    /// Responses to a query that had its response already.
+    pub duplicates: u64,
     /// Queries sent again.
     pub retransmits: u64,
     /// By server.
     pub servers: Map<SocketAddr, ServerSummary>,
+    /// More clients or names had unanswered queries than are kept apart: who had most is not known.
+    pub crowded: bool,
     /// Unanswered queries by client.
     pub unanswered_clients: Map<IpAddr, u64>,
     /// Unanswered queries by name.
@@ -126,7 +132,7 @@ pub struct Summary {
 impl Summary {
     /// All transactions.
     pub fn queries(&self) -> u64 {
-        self.answered + self.unanswered + self.waiting
+        self.answered + self.unanswered + self.waiting + self.given_up
     }
 }
 
@@ -138,6 +144,8 @@ pub struct Tally {
     pub packets: Map<(Vantage, PacketResult), u64>,
     /// Of those counted as the client's, the packets whose place alone did not say so (`Verdict::NodeOrUplink`).
     pub node_packets: u64,
+    /// The others of which place alone did not say whose they are: passing traffic.
+    pub passing_packets: u64,
     /// Packets that were delivered but are no DNS by port.
     pub filtered: u64,
     /// Second and later fragments, which carry no ports.
@@ -163,6 +171,7 @@ impl Tally {
             limits,
             packets: Map::default(),
             node_packets: 0,
+            passing_packets: 0,
             filtered: 0,
             later_fragments: 0,
             messages: (0, 0),
@@ -189,8 +198,10 @@ impl Tally {
     /// The result of a packet; `certain`: its place alone told the vantage.
     pub(crate) fn packet(&mut self, vantage: Vantage, result: PacketResult, certain: bool) {
         *self.packets.entry((vantage, result)).or_default() += 1;
-        if !certain && vantage == Vantage::Client {
-            self.node_packets += 1;
+        match vantage {
+            Vantage::Client if !certain => self.node_packets += 1,
+            _ if !certain => self.passing_packets += 1,
+            _ => {}
         }
     }
 
@@ -215,23 +226,24 @@ impl Tally {
             Event::Opened { parties, qtype, edns } => {
                 self.opened(parties, qtype.unwrap_or(RecordType(0)), *edns);
             }
-            Event::Retransmitted { parties } => {
+            Event::Retransmitted { parties, echo } => {
                 if parties.vantage == Vantage::Client {
                     *self.client.retransmits.at(self.limits.max_series, parties.client.ip(), ()) += 1;
                 }
-                if parties.vantage != Vantage::Server {
-                    self.summary.retransmits += 1;
-                }
+                self.summary.retransmits += u64::from(!echo);
             }
             Event::Closed(transaction) => self.closed(transaction),
             Event::Late { stray, .. } => {
                 if stray.parties.vantage == Vantage::Client {
                     *self.client.late.at(self.limits.max_series, stray.parties.client.ip(), ()) += 1;
                 }
-                self.summary.late += 1;
+                self.summary.late += u64::from(!stray.echo);
             }
             Event::Orphan { stray, reason } => self.orphan(stray, *reason),
-            Event::Evicted => self.evictions += 1,
+            Event::Evicted { echo } => {
+                self.evictions += 1;
+                self.summary.given_up += u64::from(!echo);
+            }
             Event::Copy => {}
         }
     }
@@ -297,7 +309,12 @@ impl Tally {
 
     fn orphan(&mut self, stray: &Stray, reason: OrphanReason) {
         *self.orphans.entry(reason).or_default() += 1;
-        if reason == OrphanReason::NoQuery {
+        if stray.echo {
+            return;
+        }
+        if reason == OrphanReason::Duplicate {
+            self.summary.duplicates += 1;
+        } else {
             self.summary.orphans += 1;
             // Its query may have been sent up to a time-out before the first packet.
             let begin = self.summary.span.map_or(stray.time, |(first, _)| first);
@@ -334,9 +351,9 @@ impl Tally {
                     server.queries += 1;
                     server.unanswered += 1;
                 }
-                add_bounded(&mut summary.unanswered_clients, parties.client.ip());
+                summary.crowded |= !add_bounded(&mut summary.unanswered_clients, parties.client.ip());
                 if let Some(question) = &query.question {
-                    add_bounded(&mut summary.unanswered_names, question.qname.clone());
+                    summary.crowded |= !add_bounded(&mut summary.unanswered_names, question.qname.clone());
                 }
             }
             Outcome::Waiting { .. } => summary.waiting += 1,
@@ -355,10 +372,13 @@ impl ServerSummary {
     }
 }
 
-fn add_bounded<K: Eq + Hash>(counts: &mut Map<K, u64>, key: K) {
-    if counts.len() < MAX_SUMMARY_SUBJECTS || counts.contains_key(&key) {
+/// Counts `key`; `false` where there was no room for it.
+fn add_bounded<K: Eq + Hash>(counts: &mut Map<K, u64>, key: K) -> bool {
+    let room = counts.len() < MAX_SUMMARY_SUBJECTS || counts.contains_key(&key);
+    if room {
         *counts.entry(key).or_default() += 1;
     }
+    room
 }
 
 #[cfg(test)]

@@ -70,17 +70,22 @@ impl Agent {
 
     /// `nslookout ARGUMENTS` in `node`, once it listens.
     pub(crate) fn start(node: &Namespace, arguments: &str) -> Self {
-        let mut command = node.command(&format!("{NSLOOKOUT} {arguments}"));
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let stdout = Lines::of(child.stdout.take().unwrap());
-        let stderr = Lines::of(child.stderr.take().unwrap());
-        let mut agent = Self { process: Process(child), stdout, stderr };
+        let mut agent = Self::spawn(node, arguments);
         until(&format!("nslookout {arguments}: listening"), || {
             let ended = agent.process.0.try_wait().unwrap();
             assert!(ended.is_none(), "nslookout {arguments}: {ended:?}: {:?}", agent.stderr.now());
             agent.stderr.now().iter().any(|line| line.starts_with("listening on")).then_some(())
         });
         agent
+    }
+
+    /// `nslookout ARGUMENTS` in `node`, from its first moment on.
+    pub(crate) fn spawn(node: &Namespace, arguments: &str) -> Self {
+        let mut command = node.command(&format!("{NSLOOKOUT} {arguments}"));
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let stdout = Lines::of(child.stdout.take().unwrap());
+        let stderr = Lines::of(child.stderr.take().unwrap());
+        Self { process: Process(child), stdout, stderr }
     }
 
     /// Its lines so far.

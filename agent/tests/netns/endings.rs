@@ -3,8 +3,10 @@
 use std::io::{self, BufRead as _, BufReader};
 use std::ops::ControlFlow;
 use std::process::Stdio;
+use std::time::Duration;
 
 use aya::programs::TcAttachType;
+use nslookout::capture::counters::CaptureCounters;
 use nslookout::capture::interfaces::Selection;
 use nslookout::capture::{AttachMethod, CaptureMethod, LiveConfig, Source};
 use nslookout::engine::{Engine, EngineConfig, Report};
@@ -112,6 +114,8 @@ impl Screen for Panicking {
         Ok(())
     }
 
+    fn attached(&mut self, _took: Duration, _error: Option<String>, _counters: &CaptureCounters) {}
+
     fn statistics(&mut self, _live: &Live) {}
 }
 
@@ -132,7 +136,8 @@ fn a_panic_leaves_nothing_behind() {
                 ports: [53].into_iter().collect(),
                 ring_bytes: 1 << 20,
             };
-            let mut source = Source::live(&config).unwrap().source;
+            let mut source = Source::live(&config).unwrap().0;
+            until("the hooks", || source.first_round());
             let hooks: u32 = source.counters().unwrap().interfaces.iter().map(|link| link.hooks).sum();
             assert_eq!(hooks, 5, "two pods and lo");
             let engine = EngineConfig { ports: config.ports.clone(), ..EngineConfig::default() };

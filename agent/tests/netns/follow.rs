@@ -83,3 +83,63 @@ fn a_pattern_waits() {
         agent.stop().expect_exact();
     }
 }
+
+/// CNIs make an interface under one name and give it another at once: all of a burst are watched, by their last names.
+#[test]
+fn interfaces_renamed_at_once_are_watched() {
+    needs_root!();
+    for by in [By::Tcx, By::Clsact] {
+        let node = Node::new();
+        let host = &node.node;
+        let serve = Agent::start(host, &format!("serve {} --listen 127.0.0.1:9953", by.options()));
+        let pods = || metric(host, "nslookout_attached_interfaces", "kind=\"pod\"");
+        until("two pods", || (pods() == 2).then_some(()));
+        for number in 0..20 {
+            host.run(&format!("ip link add vethtmp{number} type veth peer name x{number}"));
+            host.run(&format!("ip link set vethtmp{number} name caliz{number}"));
+        }
+        until("all of them", || (pods() == 22).then_some(()));
+        assert_eq!(metric(host, "nslookout_attach_errors_total", ""), 0, "{by:?}");
+        serve.stop();
+    }
+}
+
+/// A bridge is an uplink from the moment that a default route leaves by it.
+#[test]
+fn a_default_route_that_comes_later_makes_an_uplink() {
+    needs_root!();
+    let node = Node::new();
+    let host = &node.node;
+    host.run("ip link add br0 type bridge");
+    host.run("ip addr add 10.77.0.1/24 dev br0");
+    host.run("ip link set br0 up");
+    let serve = Agent::start(host, "serve --listen 127.0.0.1:9953");
+    let uplinks = || metric(host, "nslookout_attached_interfaces", "kind=\"uplink\"");
+    assert_eq!(uplinks(), 0);
+    host.run("ip route add default via 10.77.0.2 dev br0 metric 50 onlink");
+    until("the uplink", || (uplinks() == 1).then_some(()));
+    host.run("ip route del default via 10.77.0.2 dev br0 metric 50");
+    until("it to be none again", || (uplinks() == 0).then_some(()));
+    serve.stop().expect_exact();
+}
+
+/// Attaching to a hundred interfaces by tcx takes a second or more; what passes meanwhile is not lost.
+#[test]
+fn packets_are_read_while_attaching_goes_on() {
+    needs_root!();
+    let node = Node::new();
+    let _server = node.server.dnsmasq(53, "");
+    let host = &node.node;
+    for number in 0..60 {
+        host.run(&format!("ip link add caliz{number} type veth peer name x{number}"));
+    }
+    let agent = Agent::spawn(host, "watch -o json");
+    until("the first line, before everything is attached", || {
+        node.ask("early.a.test");
+        (!agent.lines().is_empty()).then_some(())
+    });
+    let early = !agent.stderr().contains("listening on");
+    until("all to be attached", || agent.stderr().contains("listening on").then_some(()));
+    agent.stop();
+    assert!(early, "the first line came only after everything was attached");
+}

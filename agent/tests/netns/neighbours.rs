@@ -339,3 +339,21 @@ fn the_next_start_leaves_a_running_sibling_alone() {
     // The qdisc that the killed run made went with the last of us.
     expect_nothing(host, &["cali1", "eni1", "lo"]);
 }
+
+/// An `ingress` qdisc has one list for what comes in: a filter for egress would land there and count queries twice.
+#[test]
+fn an_ingress_qdisc_is_left_alone() {
+    needs_root!();
+    let node = Node::new();
+    let host = &node.node;
+    host.run("tc qdisc add dev cali1 ingress");
+    let agent = Agent::watch(host, "--attach clsact -i cali1");
+    assert!(
+        agent.stderr().contains("failed to attach to cali1: somebody's ingress qdisc is there"),
+        "{}",
+        agent.stderr()
+    );
+    assert_eq!(filters(host, "cali1", "ingress"), "");
+    agent.stop();
+    assert!(host.run("tc qdisc show dev cali1").contains("qdisc ingress"));
+}

@@ -99,7 +99,7 @@ fn tell(event: &Event) -> String {
         Event::Opened { parties, qtype, .. } => {
             format!("open {} {}", of(parties), qtype.map_or("-".into(), |qtype| qtype.to_string()))
         }
-        Event::Retransmitted { parties } => format!("again {}", of(parties)),
+        Event::Retransmitted { parties, .. } => format!("again {}", of(parties)),
         Event::Closed(transaction) => {
             let (outcome, duration) = match &transaction.outcome {
                 Outcome::Answered { response, latency } => (response.rcode.to_string(), *latency),
@@ -124,7 +124,7 @@ fn tell(event: &Event) -> String {
             format!("duplicate {}", of(&stray.parties))
         }
         Event::Copy => "copy".into(),
-        Event::Evicted => "evicted".into(),
+        Event::Evicted { .. } => "evicted".into(),
     }
 }
 
