@@ -74,7 +74,10 @@ pub fn run_all(choice: &Choice) -> Result<()> {
         }
     }
     println!("guests: {passed} passed, {failed} failed, {skipped} skipped");
-    if failed > 0 || passed == 0 {
+    if passed + failed == 0 {
+        bail!("no guest could run: not one of the {skipped} kernels was to be had");
+    }
+    if failed > 0 {
         bail!("{failed} of {} guests failed", passed + failed + skipped);
     }
     Ok(())

@@ -238,7 +238,8 @@ pub fn apt_install(packages: &[&str]) -> Result<()> {
             .env("DEBIAN_FRONTEND", "noninteractive")
             .stdout(Stdio::null()))
     };
-    // Daemons that a package starts by itself (unbound, prometheus) would only hold ports.
+    // Daemons that a package starts by itself (unbound, prometheus) would only hold ports. The script stands in the way
+    // while we live, and removes itself later should we be interrupted.
     let policy = Path::new("/usr/sbin/policy-rc.d");
     let guarded = !policy.exists() && is_root() && write_policy(policy).is_ok();
     let result = step(&format!("apt-get install {}", packages.join(" ")), || {
@@ -252,7 +253,8 @@ pub fn apt_install(packages: &[&str]) -> Result<()> {
 
 fn write_policy(path: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
-    std::fs::write(path, "#!/bin/sh\nexit 101\n")?;
+    let pid = std::process::id();
+    std::fs::write(path, format!("#!/bin/sh\n[ -d /proc/{pid} ] && exit 101\nrm -f \"$0\"\n"))?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))?;
     Ok(())
 }

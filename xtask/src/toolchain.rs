@@ -39,7 +39,7 @@ impl fmt::Display for Missing {
         for part in &self.parts {
             writeln!(f, "  missing: {part}")?;
         }
-        write!(f, "  cure: cargo xtask setup     (installs it on Debian and Ubuntu, and says what it does)")
+        write!(f, "  cure: cargo xtask setup     (installs it on Debian 12 and later, and says what it does)")
     }
 }
 

@@ -83,7 +83,10 @@ impl Resolver {
         let config = self.file("conf");
         let hosts = run_dir().join("vpc.hosts");
         fs::create_dir_all(run_dir()).with_context(|| format!("failed to create {}", run_dir().display()))?;
-        fs::write(&hosts, vpc_hosts()).with_context(|| format!("failed to write {}", hosts.display()))?;
+        // Only for the one that reads it: written again for the next resolver, it would be empty for a moment.
+        if self.template.contains("@HOSTS@") {
+            fs::write(&hosts, vpc_hosts()).with_context(|| format!("failed to write {}", hosts.display()))?;
+        }
         let text = topology::fill(self.template)?.replace("@HOSTS@", &hosts.to_string_lossy());
         fs::write(&config, text).with_context(|| format!("failed to write {}", config.display()))?;
 
