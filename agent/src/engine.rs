@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::capture::frame::{Frame, Timestamp};
-use crate::correlate::vantage::{Verdict, judge};
+use crate::capture::vantage::{Verdict, judge};
 use crate::correlate::{Correlator, Event, Limits, Observation, Vantage};
 use crate::dns::{self, Message};
 use crate::maps::Set;

@@ -83,7 +83,9 @@ fn cargo_tests() -> Result<()> {
 
 fn netns_tests() -> Result<()> {
     if !rustix::process::geteuid().is_root() {
-        println!("SKIP kernel tests in network namespaces: they need root (sudo -E env \"PATH=$PATH\" cargo xtask test)");
+        println!(
+            "SKIP kernel tests in network namespaces: they need root (sudo -E env \"PATH=$PATH\" cargo xtask test)"
+        );
         return Ok(());
     }
     let arguments = ["test", "--locked", "-p", "nslookout", "--features", "netns", "--test", "netns"];

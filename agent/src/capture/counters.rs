@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::frame::InterfaceKind;
-use crate::correlate::Vantage;
+use super::vantage::Vantage;
 
 /// How an interface is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

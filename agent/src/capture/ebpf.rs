@@ -19,9 +19,9 @@ use super::clsact::Clsact;
 use super::counters::{CaptureCounters, DropReason, Method, ProgramRuns};
 use super::frame::{Direction, Frame, Ifindex, InterfaceKind, LinkType, Place, Timestamp};
 use super::interfaces::Interfaces;
+use super::vantage::Vantage;
+use super::vantage::{Verdict, judge};
 use super::{AttachMethod, CaptureError, Drained, LiveConfig, linklocal};
-use crate::correlate::Vantage;
-use crate::correlate::vantage::{Verdict, judge};
 use crate::maps::{Map, Set};
 
 /// The kernel half, as build.rs made it.

@@ -12,8 +12,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use super::counters::{CaptureCounters, DropReason, Method, WatchedInterface};
 use super::frame::{Direction, Frame, Ifindex, InterfaceKind, LinkType, Place, Timestamp};
 use super::interfaces::{Interfaces, Watched};
+use super::vantage::Vantage;
 use super::{CaptureError, Drained, LiveConfig};
-use crate::correlate::Vantage;
 use crate::maps::Set;
 
 /// The largest frame: a GSO packet of 64 KiB and its link header.

@@ -5,7 +5,6 @@
 
 mod copies;
 pub mod transactions;
-pub mod vantage;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,8 +13,8 @@ use crate::capture::frame::{Place, Timestamp};
 use crate::dns::{Edns, Message, Query, RecordType, Response};
 use crate::packet::{Flow, Transport};
 
+pub use crate::capture::vantage::Vantage;
 pub use transactions::Correlator;
-pub use vantage::Vantage;
 
 /// The bounds of matching.
 #[derive(Clone, Copy, Debug)]

@@ -8,9 +8,9 @@ use std::time::Duration;
 use hashlink::{DefaultHashBuilder, LinkedHashMap};
 
 use super::copies::{Copies, Sighting, WINDOW};
-use super::vantage::{Vantage, Verdict, judge};
 use super::{Event, Limits, Observation, OrphanReason, Outcome, Parties, Stray, Transaction};
 use crate::capture::frame::{Ifindex, InterfaceKind, Place, Timestamp};
+use crate::capture::vantage::{Vantage, Verdict, judge};
 use crate::dns::{Message, Query, Question, Response};
 use crate::packet::Transport;
 

@@ -1,6 +1,6 @@
 //! Whose side a message is seen from: a function of interface kind, direction and which port is the server's.
 
-use crate::capture::frame::{Direction, InterfaceKind, Place};
+use super::frame::{Direction, InterfaceKind, Place};
 
 /// Whose side a message is seen from (design.md "Vantage").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
