@@ -105,7 +105,7 @@ pub struct Frame<'a> {
     pub link_type: LinkType,
     /// Length of the packet on the wire, in bytes; more than `bytes` where the source cut it.
     pub original_length: u32,
-    /// The ethertype behind a VLAN tag that the kernel took out of `bytes`, and the tag's VLAN id.
+    /// The VLAN id of a tag that the kernel took out of `bytes`.
     pub vlan: Option<u16>,
     /// The packet.
     pub bytes: &'a [u8],

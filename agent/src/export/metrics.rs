@@ -269,6 +269,8 @@ fn agent(writer: &mut Writer<'_>, live: &Live, build: &Build) -> fmt::Result {
     let none = CaptureCounters::default();
     let counters = live.counters.as_ref().unwrap_or(&none);
     let captured = captured(live, counters);
+    let seen = [(vec![], counters.seen)];
+    writer.counter("hook_packets", "Packets of whatever kind that ran through the hooks", seen)?;
     writer.counter(
         "capture_packets",
         "Packets matched in the kernel",
