@@ -77,6 +77,7 @@ fn place(at: &str, to_server: bool) -> Option<Place> {
         "server" => (4, Pod, out(to_server), None),
         "uplink" => (5, Uplink, out(to_server), Some(false)),
         "uplink2" => (6, Uplink, out(to_server), Some(false)),
+        "inbound" => (5, Uplink, out(!to_server), None),
         "node" => (5, Uplink, out(to_server), Some(true)),
         "eth" => (5, Uplink, out(to_server), None),
         "lo" => (1, Loopback, Egress, Some(true)),
@@ -462,6 +463,30 @@ fn a_query_seen_again_on_its_way_is_an_echo() {
             "1:1000 A a.test. NOERROR 1.01",
         ],
     );
+    // From off the node to a resolver pod: the uplink is nearer to the client.
+    let steps = [
+        "0 ? 99:2000 7 A a.test at=inbound",
+        "0.01 ? 99:2000 7 A a.test at=server hop=63",
+        "1 ! 99:2000 7 A a.test at=server",
+        "1.01 ! 99:2000 7 A a.test at=inbound hop=63",
+    ];
+    check(
+        &steps,
+        &[
+            "open 99:2000 at uplink A",
+            "open 99:2000 at server A",
+            "99:2000 at server A a.test. NOERROR 0.99 echo",
+            "99:2000 at uplink A a.test. NOERROR 1.01",
+        ],
+    );
+    // A bond and its port, or a bridge and its card: the same message at once is neither sent again nor a duplicate.
+    let steps = [
+        "0 ? 99:2000 7 A a.test at=uplink",
+        "0.01 ? 99:2000 7 A a.test at=uplink2",
+        "1 ! 99:2000 7 A a.test at=uplink2",
+        "1.01 ! 99:2000 7 A a.test at=uplink",
+    ];
+    check(&steps, &["open 99:2000 at uplink A", "copy", "99:2000 at uplink A a.test. NOERROR 1", "copy"]);
     // What no client's interface has shown comes from elsewhere.
     let steps = ["0 ? 1:1000 7 A a.test at=server", "1 ! 1:1000 7 A a.test at=server"];
     check(&steps, &["open 1:1000 at server A", "1:1000 at server A a.test. NOERROR 1"]);
