@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -115,4 +116,30 @@ fn a_generated_capture_is_counted_to_the_last_packet() {
     expect(format!(" {} queries  {} answered  {} no answer (", outcomes[0], outcomes[1], outcomes[2]));
     expect(format!("sent again {}\n", number("/retransmits")));
     expect(format!("\n{} packets captured\n", number("/packets")));
+}
+
+/// Two captures in one file, or a clock that was set back: what came before cannot make answers late.
+#[test]
+fn a_clock_set_back_loses_no_answer() {
+    use nslookout::capture::Source;
+    use nslookout::capture::frame::{Frame, Timestamp};
+    use nslookout::engine::{Engine, EngineConfig};
+
+    let mut frames: Vec<(Timestamp, Vec<u8>, Frame<'static>)> = Vec::new();
+    let mut source = Source::file(&data().join("search-list.pcap")).unwrap();
+    source.drain(usize::MAX, &mut |frame| {
+        frames.push((frame.time, frame.bytes.to_vec(), Frame { bytes: &[], ..*frame }));
+    });
+    let config = EngineConfig { ports: [53].into_iter().collect(), ..EngineConfig::default() };
+    let mut engine = Engine::new(config);
+    let mut feed = |back: Duration| {
+        for (time, bytes, frame) in &frames {
+            engine.frame(&Frame { time: time.before(back), bytes, ..*frame }, &mut |_| {});
+            engine.tick(engine.latest().before(Duration::from_millis(10)), &mut |_| {});
+        }
+        (engine.tally().summary.answered, engine.tally().summary.unanswered, engine.tally().summary.late)
+    };
+    let (once, unanswered, late) = feed(Duration::ZERO);
+    assert!(once > 10 && unanswered == 0 && late == 0, "{once} {unanswered} {late}");
+    assert_eq!(feed(Duration::from_secs(30)), (2 * once, 0, 0));
 }
