@@ -357,6 +357,30 @@ impl Message {
             Self::Response(response) => &response.header,
         }
     }
+
+    /// The first question, if there is one.
+    pub fn question(&self) -> Option<&Question> {
+        match self {
+            Self::Query(query) => query.question.as_ref(),
+            Self::Response(response) => response.question.as_ref(),
+        }
+    }
+
+    /// The OPT record, if there is one.
+    pub fn edns(&self) -> Option<Edns> {
+        match self {
+            Self::Query(query) => query.edns,
+            Self::Response(response) => response.edns,
+        }
+    }
+
+    /// Length of the message in bytes.
+    pub fn length(&self) -> usize {
+        match self {
+            Self::Query(query) => query.length,
+            Self::Response(response) => response.length,
+        }
+    }
 }
 
 /// Reads a message.

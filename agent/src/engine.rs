@@ -10,7 +10,7 @@ use crate::capture::vantage::{Verdict, judge};
 use crate::correlate::{Correlator, Event, Limits, Observation, Vantage};
 use crate::dns::{self, Message};
 use crate::maps::Set;
-use crate::packet::{self, Flow, Payload, Transport};
+use crate::packet::{self, Flow, Fragment, Packet, Payload, Transport};
 use crate::tally::{PacketResult, Tally, TallyLimits};
 
 /// Frames may be out of order by milliseconds; one that is this much older than the latest comes by another clock.
@@ -25,12 +25,16 @@ pub struct EngineConfig {
     pub limits: Limits,
     /// The bounds of counting.
     pub tally: TallyLimits,
+    /// Report every message too.
+    pub messages: bool,
 }
 
 /// Something to show.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "a report is shown at once and never kept")]
-pub enum Report {
+pub enum Report<'a> {
+    /// A message as it was read, before it is matched; only where [`EngineConfig::messages`] asks for it.
+    Message(&'a Observation),
     /// What happened between client and server.
     Event(Event),
     /// A packet to or from a server port that holds no DNS message.
@@ -47,6 +51,7 @@ pub enum Report {
 /// The rooms between capture and screen.
 pub struct Engine {
     ports: Set<u16>,
+    messages: bool,
     correlator: Correlator,
     tally: Tally,
     /// The time of the latest frame.
@@ -58,6 +63,7 @@ impl Engine {
     pub fn new(config: EngineConfig) -> Self {
         Self {
             ports: config.ports,
+            messages: config.messages,
             correlator: Correlator::new(config.limits),
             tally: Tally::new(config.tally),
             latest: Timestamp::default(),
@@ -80,7 +86,7 @@ impl Engine {
     }
 
     /// Takes one frame through all rooms.
-    pub fn frame(&mut self, frame: &Frame<'_>, emit: &mut dyn FnMut(Report)) {
+    pub fn frame(&mut self, frame: &Frame<'_>, emit: &mut dyn FnMut(Report<'_>)) {
         if frame.time + CLOCK_STEP < self.latest {
             // The clock was set back, or captures were joined: what waits by the old clock cannot be judged by the new.
             self.finish(self.latest, emit);
@@ -89,6 +95,14 @@ impl Engine {
         }
         self.latest = self.latest.max(frame.time);
         let payload = match packet::parse(frame) {
+            Ok(Packet::Payload(payload)) => Ok(payload),
+            Ok(Packet::Fragment(fragment)) if fragment.offset != 0 => return self.tally.later_fragment(),
+            Ok(Packet::Fragment(Fragment { key, hop_limit, bytes, missing, .. })) => {
+                packet::parse_fragmented(&key, hop_limit, bytes, missing)
+            }
+            Err(error) => Err(error),
+        };
+        let payload = match payload {
             Ok(payload) => payload,
             Err(error) => return self.undecoded(frame, error, emit),
         };
@@ -109,7 +123,7 @@ impl Engine {
     }
 
     /// Tells the rooms that everything before `watermark` has been seen.
-    pub fn tick(&mut self, watermark: Timestamp, emit: &mut dyn FnMut(Report)) {
+    pub fn tick(&mut self, watermark: Timestamp, emit: &mut dyn FnMut(Report<'_>)) {
         let Self { correlator, tally, .. } = self;
         correlator.tick(watermark, &mut |event| {
             tally.event(&event);
@@ -118,7 +132,7 @@ impl Engine {
     }
 
     /// Ends what still waits, at the end of the capture.
-    pub fn finish(&mut self, end: Timestamp, emit: &mut dyn FnMut(Report)) {
+    pub fn finish(&mut self, end: Timestamp, emit: &mut dyn FnMut(Report<'_>)) {
         let Self { correlator, tally, .. } = self;
         correlator.finish(end, &mut |event| {
             tally.event(&event);
@@ -142,13 +156,12 @@ impl Engine {
         }
     }
 
-    fn undecoded(&mut self, frame: &Frame<'_>, error: packet::DecodeError, emit: &mut dyn FnMut(Report)) {
+    fn undecoded(&mut self, frame: &Frame<'_>, error: packet::DecodeError, emit: &mut dyn FnMut(Report<'_>)) {
         // A source that cannot look inside (a file, a packet socket) delivers all sorts of packets.
         let result = match error {
             packet::DecodeError::NotIp(_) | packet::DecodeError::NotTransport(_) => {
                 return self.tally.filtered();
             }
-            packet::DecodeError::LaterFragment => return self.tally.later_fragment(),
             packet::DecodeError::Short(_) | packet::DecodeError::Inconsistent(_) => PacketResult::Malformed,
         };
         let vantage = match judge(frame.place.as_ref(), true) {
@@ -159,12 +172,12 @@ impl Engine {
         emit(Report::Malformed { time: frame.time, flow: None, error: error.to_string() });
     }
 
-    fn udp(&mut self, pass: &mut Pass<'_, '_>, emit: &mut dyn FnMut(Report)) -> PacketResult {
+    fn udp(&mut self, pass: &mut Pass<'_, '_>, emit: &mut dyn FnMut(Report<'_>)) -> PacketResult {
         let payload = pass.payload;
         let length = payload.bytes.len() + payload.missing;
         match self.message(pass, payload.bytes, length, emit) {
             // The sender wrote it right, whatever is left of it here.
-            _ if payload.fragment => PacketResult::Fragment,
+            _ if payload.fragmented => PacketResult::Fragment,
             _ if payload.missing > 0 => PacketResult::Snap,
             whole => whole,
         }
@@ -172,7 +185,7 @@ impl Engine {
 
     /// Whole messages in one segment, each behind its two-byte length (RFC 1035 section 4.2.2), and the beginning of a
     /// response that goes on in later segments.
-    fn tcp(&mut self, pass: &mut Pass<'_, '_>, emit: &mut dyn FnMut(Report)) -> PacketResult {
+    fn tcp(&mut self, pass: &mut Pass<'_, '_>, emit: &mut dyn FnMut(Report<'_>)) -> PacketResult {
         let mut rest = pass.payload.bytes;
         let cut = pass.payload.missing > 0;
         if rest.is_empty() {
@@ -208,7 +221,7 @@ impl Engine {
         pass: &mut Pass<'_, '_>,
         bytes: &[u8],
         length: usize,
-        emit: &mut dyn FnMut(Report),
+        emit: &mut dyn FnMut(Report<'_>),
     ) -> PacketResult {
         let message = match dns::parse(bytes, length) {
             Ok(message) => message,
@@ -237,22 +250,26 @@ impl Engine {
         &mut self,
         pass: &mut Pass<'_, '_>,
         message: Message,
-        emit: &mut dyn FnMut(Report),
+        emit: &mut dyn FnMut(Report<'_>),
     ) -> PacketResult {
         // A "response" to a server or a "query" from one is no part of any transaction.
         if matches!(message, Message::Query(_)) != pass.to_server {
             return PacketResult::NotDns;
         }
         self.tally.message(&message);
-        let Self { correlator, tally, .. } = self;
+        let Self { correlator, tally, messages, .. } = self;
         let observation = Observation {
             time: pass.frame.time,
             place: pass.frame.place,
             flow: pass.payload.flow,
             hop_limit: pass.payload.hop_limit,
             to_server: pass.to_server,
+            fragmented: pass.payload.fragmented,
             message,
         };
+        if *messages {
+            emit(Report::Message(&observation));
+        }
         let copy = &mut pass.copy;
         let vantage = correlator.observe(observation, &mut |event| {
             *copy |= event == Event::Copy;

@@ -91,7 +91,7 @@ impl Shared {
 /// What the loop tells while it runs.
 pub trait Screen {
     /// Something happened. `Break` ends the capture.
-    fn report(&mut self, report: &Report) -> io::Result<ControlFlow<()>>;
+    fn report(&mut self, report: &Report<'_>) -> io::Result<ControlFlow<()>>;
 
     /// Everything there at the start is attached, which took that long; the last error, if one was met.
     fn attached(&mut self, took: Duration, error: Option<String>, counters: &CaptureCounters);
@@ -257,7 +257,7 @@ fn batch(source: &mut Source, live: &mut Live, screen: &mut dyn Screen) -> io::R
     let before = source.now();
     let mut seen = Ok(ControlFlow::Continue(()));
     let engine = &mut live.engine;
-    let mut show = |report: Report| {
+    let mut show = |report: Report<'_>| {
         if matches!(seen, Ok(ControlFlow::Continue(()))) {
             seen = screen.report(&report);
         }

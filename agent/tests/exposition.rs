@@ -22,7 +22,7 @@ use nslookout::engine::{Engine, EngineConfig};
 use nslookout::export::http;
 use nslookout::export::metrics::{Build, Metrics};
 use nslookout::live::Shared;
-use nslookout::packet;
+use nslookout::packet::{self, Fragment, Packet};
 use nslookout::tally::TallyLimits;
 
 fn data(name: &str) -> PathBuf {
@@ -41,14 +41,19 @@ struct Recorded {
 fn recorded(name: &str) -> Vec<Recorded> {
     let mut frames = Vec::new();
     PcapFileSource::open(&data(&format!("{name}.pcap"))).unwrap().drain(usize::MAX, &mut |frame| {
-        if let Ok(payload) = packet::parse(frame) {
-            frames.push(Recorded {
-                time: frame.time,
-                link_type: frame.link_type,
-                bytes: frame.bytes.to_vec(),
-                to_server: payload.flow.destination.port() == 53,
-            });
-        }
+        let payload = match packet::parse(frame) {
+            Ok(Packet::Payload(payload)) => payload,
+            Ok(Packet::Fragment(Fragment { key, hop_limit, offset: 0, bytes, missing, .. })) => {
+                packet::parse_fragmented(&key, hop_limit, bytes, missing).unwrap()
+            }
+            _ => return,
+        };
+        frames.push(Recorded {
+            time: frame.time,
+            link_type: frame.link_type,
+            bytes: frame.bytes.to_vec(),
+            to_server: payload.flow.destination.port() == 53,
+        });
     });
     assert!(!frames.is_empty(), "{name}");
     frames
@@ -128,6 +133,7 @@ fn shared() -> Shared {
         ports: [53].into_iter().collect(),
         limits: Limits::default(),
         tally: TallyLimits { cluster_dns: vec!["192.0.2.53".parse().unwrap()], ..TallyLimits::default() },
+        ..EngineConfig::default()
     });
     let places = [
         ("answers", At::Pod),

@@ -8,11 +8,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use nslookout::capture::frame::{Frame, LinkType, Timestamp};
-use nslookout::correlate::{Event, Limits, Outcome};
+use nslookout::correlate::{Event, Outcome};
 use nslookout::dns;
 use nslookout::engine::{Engine, EngineConfig, Report};
-use nslookout::packet;
-use nslookout::tally::TallyLimits;
+use nslookout::packet::{self, Packet};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -207,7 +206,7 @@ proptest! {
         cut in any::<Option<Index>>(),
     ) {
         let bytes = mutate(envelope.wrap(&payload), &changes, cut);
-        if let Ok(read) = packet::parse(&frame(envelope.link_type, Timestamp::default(), &bytes)) {
+        if let Ok(Packet::Payload(read)) = packet::parse(&frame(envelope.link_type, Timestamp::default(), &bytes)) {
             prop_assert!(read.bytes.len() <= bytes.len());
         }
     }
@@ -245,13 +244,16 @@ proptest! {
     #[test]
     fn a_frame_gives_back_its_payload(envelope in envelopes(), payload in vec(any::<u8>(), 0..300)) {
         let bytes = envelope.wrap(&payload);
-        let read = packet::parse(&frame(envelope.link_type, Timestamp::default(), &bytes)).unwrap();
+        let Ok(Packet::Payload(read)) = packet::parse(&frame(envelope.link_type, Timestamp::default(), &bytes))
+        else {
+            panic!("{envelope:?}")
+        };
         prop_assert_eq!(read.bytes, &payload[..]);
         prop_assert_eq!(read.flow.source, envelope.source);
         prop_assert_eq!(read.flow.destination, envelope.destination);
         prop_assert_eq!(read.flow.transport == packet::Transport::Tcp, envelope.tcp);
         prop_assert_eq!(read.hop_limit, envelope.hop_limit);
-        prop_assert_eq!((read.fragment, read.missing), (false, 0));
+        prop_assert_eq!((read.fragmented, read.missing), (false, 0));
     }
 
     #[test]
@@ -302,11 +304,7 @@ proptest! {
 }
 
 fn engine() -> Engine {
-    Engine::new(EngineConfig {
-        ports: [53].into_iter().collect(),
-        limits: Limits::default(),
-        tally: TallyLimits::default(),
-    })
+    Engine::new(EngineConfig { ports: [53].into_iter().collect(), ..EngineConfig::default() })
 }
 
 /// One question of a client: which ID, name and port it takes, when it is sent (again), and when it is answered.
@@ -402,7 +400,7 @@ fn interleave(streams: Vec<Vec<Timed>>, turns: &[Index]) -> Vec<Timed> {
 fn play(frames: &[Timed], ticks: &[bool]) -> Vec<String> {
     let mut engine = engine();
     let mut found = Vec::new();
-    let mut emit = |report: Report| match report {
+    let mut emit = |report: Report<'_>| match report {
         Report::Event(Event::Closed(transaction)) => {
             let parties = transaction.parties;
             let outcome = match &transaction.outcome {
@@ -418,7 +416,7 @@ fn play(frames: &[Timed], ticks: &[bool]) -> Vec<String> {
             found.push(format!("{} late {latency:?}", stray.parties.client));
         }
         Report::Malformed { error, .. } => panic!("{error}"),
-        Report::Event(_) => {}
+        Report::Event(_) | Report::Message(_) => {}
     };
     let mut ticks = ticks.iter().cycle();
     for (micros, bytes) in frames {

@@ -110,6 +110,9 @@ struct WatchArgs {
     /// Form of the lines on standard output
     #[arg(short, long, value_enum, default_value_t = OutputArg::Text)]
     output: OutputArg,
+    /// Print a line per message as it was read, in place of one per transaction
+    #[arg(long)]
+    messages: bool,
     /// Print flags, sizes, EDNS and place of each transaction, and malformed packets
     #[arg(short, long)]
     verbose: bool,
@@ -225,7 +228,7 @@ impl MatchArgs {
     fn engine(&self, live: &LiveArgs, tally: TallyLimits) -> EngineConfig {
         let longest = Limits::default().longest.max(self.timeout);
         let limits = Limits { timeout: self.timeout, longest, max_inflight: self.max_inflight as usize };
-        EngineConfig { ports: live.port_set(), limits, tally }
+        EngineConfig { ports: live.port_set(), limits, tally, messages: false }
     }
 }
 

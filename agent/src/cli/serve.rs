@@ -96,7 +96,7 @@ struct Agent {
 }
 
 impl Screen for Agent {
-    fn report(&mut self, _report: &Report) -> io::Result<ControlFlow<()>> {
+    fn report(&mut self, _report: &Report<'_>) -> io::Result<ControlFlow<()>> {
         Ok(ControlFlow::Continue(()))
     }
 

@@ -26,7 +26,9 @@ pub(super) fn run(args: &WatchArgs) -> Result<ExitCode> {
         Some(path) => (Source::file(path)?, path.display().to_string()),
         None => (open_live(&args.live)?, args.live.config().selection.to_string()),
     };
-    let shared = Shared::new(Engine::new(args.matching.engine(&args.live, TallyLimits::default())));
+    let mut engine = args.matching.engine(&args.live, TallyLimits::default());
+    engine.messages = args.messages;
+    let shared = Shared::new(Engine::new(engine));
     let mut terminal = Terminal::new(args);
     let result = terminal
         .begin()
@@ -97,6 +99,7 @@ struct Terminal {
     zone: jiff::tz::TimeZone,
     names: InterfaceNames,
     left: Option<u64>,
+    messages: bool,
     live: LiveArgs,
 }
 
@@ -115,30 +118,37 @@ impl Terminal {
             zone,
             names: InterfaceNames::new(),
             left: args.count,
+            messages: args.messages,
             live: args.live.clone(),
         }
     }
 
     fn begin(&mut self) -> io::Result<()> {
-        if let Some(lines) = &self.lines {
+        if let Some(lines) = &self.lines
+            && !self.messages
+        {
             writeln!(self.out, "{}", lines.heading())?;
         }
         self.out.flush()
     }
 
     /// The line of a report, if it has one.
-    fn line(&mut self, report: &Report) -> Option<String> {
+    fn line(&mut self, report: &Report<'_>) -> Option<String> {
+        if self.messages && matches!(report, Report::Event(_)) {
+            return None;
+        }
         learn_names(&mut self.names, report);
         match (&self.lines, report) {
             (Some(lines), _) => lines.line(report, &self.names),
             (None, Report::Event(event)) => json::object(event, &self.names).map(|object| object.to_string()),
+            (None, Report::Message(observation)) => Some(json::message(observation, &self.names).to_string()),
             (None, Report::Malformed { .. }) => None,
         }
     }
 }
 
 impl Screen for Terminal {
-    fn report(&mut self, report: &Report) -> io::Result<ControlFlow<()>> {
+    fn report(&mut self, report: &Report<'_>) -> io::Result<ControlFlow<()>> {
         let Some(line) = self.line(report) else { return Ok(ControlFlow::Continue(())) };
         if self.left == Some(0) {
             return Ok(ControlFlow::Break(()));
@@ -167,10 +177,11 @@ impl Screen for Terminal {
 }
 
 /// Asks the kernel for the name of an interface when it is first needed.
-fn learn_names(names: &mut InterfaceNames, report: &Report) {
+fn learn_names(names: &mut InterfaceNames, report: &Report<'_>) {
     let place = match report {
         Report::Event(Event::Closed(transaction)) => transaction.parties.place,
         Report::Event(Event::Late { stray, .. }) => stray.parties.place,
+        Report::Message(observation) => observation.place,
         _ => None,
     };
     if let Some(place) = place

@@ -179,7 +179,7 @@ impl Correlator {
 
     /// Takes one message and tells what it changed; returns the vantage it was counted at.
     pub fn observe(&mut self, observation: Observation, emit: &mut dyn FnMut(Event)) -> Vantage {
-        let Observation { time, place, flow, hop_limit, to_server, message } = observation;
+        let Observation { time, place, flow, hop_limit, to_server, message, .. } = observation;
         let verdict = judge(place.as_ref(), to_server);
         // `lo` needs no memory of copies: what passes there passes nowhere else.
         let on_loopback = place.is_some_and(|place| place.kind == InterfaceKind::Loopback);

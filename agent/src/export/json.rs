@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::capture::frame::{Direction, Ifindex, Timestamp};
-use crate::correlate::{Event, Outcome, Parties, Stray, Transaction};
-use crate::dns::{Edns, Query, Question, Response};
+use crate::capture::frame::{Direction, Ifindex, Place, Timestamp};
+use crate::correlate::{Event, Observation, Outcome, Parties, Stray, Transaction};
+use crate::dns::{Edns, Message, Query, Question, Response};
 
 /// Names of interfaces by number.
 pub type InterfaceNames = HashMap<Ifindex, String>;
@@ -23,6 +23,34 @@ pub fn object(event: &Event, names: &InterfaceNames) -> Option<Value> {
         }
         _ => None,
     }
+}
+
+/// The object of one message.
+pub fn message(observation: &Observation, names: &InterfaceNames) -> Value {
+    let Observation { time: seen, place, flow, fragmented, message, .. } = observation;
+    let mut object = Map::new();
+    object.insert("time".into(), time(*seen));
+    add_place(&mut object, place.as_ref(), names);
+    object.insert("transport".into(), flow.transport.as_str().into());
+    object.insert("source".into(), flow.source.ip().to_string().into());
+    object.insert("source_port".into(), flow.source.port().into());
+    object.insert("destination".into(), flow.destination.ip().to_string().into());
+    object.insert("destination_port".into(), flow.destination.port().into());
+    object.insert("fragmented".into(), (*fragmented).into());
+    let header = message.header();
+    object.insert("id".into(), header.id.into());
+    object.insert("flags".into(), header.flags.into());
+    object.insert("opcode".into(), header.opcode().into());
+    object.insert("counts".into(), header.counts.to_vec().into());
+    add_question(&mut object, message.question());
+    object.insert("bytes".into(), message.length().into());
+    object.insert("edns".into(), of_edns(message.edns()));
+    if let Message::Response(response) = message {
+        object.insert("rcode".into(), response.rcode.to_string().into());
+        object.insert("partial".into(), response.partial.into());
+        object.insert("answers".into(), of_answers(response));
+    }
+    Value::Object(object)
 }
 
 fn of_transaction(transaction: &Transaction, names: &InterfaceNames) -> Value {
@@ -63,7 +91,17 @@ fn of_stray(stray: &Stray, names: &InterfaceNames) -> Map<String, Value> {
 fn of_parties(parties: &Parties, names: &InterfaceNames) -> Map<String, Value> {
     let mut object = Map::new();
     object.insert("vantage".into(), parties.vantage.as_str().into());
-    if let Some(place) = parties.place {
+    add_place(&mut object, parties.place.as_ref(), names);
+    object.insert("client".into(), parties.client.ip().to_string().into());
+    object.insert("client_port".into(), parties.client.port().into());
+    object.insert("server".into(), parties.server.ip().to_string().into());
+    object.insert("server_port".into(), parties.server.port().into());
+    object.insert("transport".into(), parties.transport.as_str().into());
+    object
+}
+
+fn add_place(object: &mut Map<String, Value>, place: Option<&Place>, names: &InterfaceNames) {
+    if let Some(place) = place {
         object.insert("interface".into(), names.get(&place.ifindex).cloned().into());
         object.insert("ifindex".into(), place.ifindex.0.into());
         let direction = match place.direction {
@@ -72,12 +110,6 @@ fn of_parties(parties: &Parties, names: &InterfaceNames) -> Map<String, Value> {
         };
         object.insert("direction".into(), direction.into());
     }
-    object.insert("client".into(), parties.client.ip().to_string().into());
-    object.insert("client_port".into(), parties.client.port().into());
-    object.insert("server".into(), parties.server.ip().to_string().into());
-    object.insert("server_port".into(), parties.server.port().into());
-    object.insert("transport".into(), parties.transport.as_str().into());
-    object
 }
 
 fn add_question(object: &mut Map<String, Value>, question: Option<&Question>) {
@@ -103,6 +135,10 @@ fn add_response(object: &mut Map<String, Value>, response: &Response) {
     object.insert("response_bytes".into(), response.length.into());
     object.insert("response_edns".into(), of_edns(response.edns));
     object.insert("partial".into(), response.partial.into());
+    object.insert("answers".into(), of_answers(response));
+}
+
+fn of_answers(response: &Response) -> Value {
     let answers = response.answers.iter().map(|answer| {
         json!({
             "name": answer.name.to_string(),
@@ -111,7 +147,7 @@ fn add_response(object: &mut Map<String, Value>, response: &Response) {
             "data": answer.data(),
         })
     });
-    object.insert("answers".into(), answers.collect::<Vec<_>>().into());
+    answers.collect::<Vec<_>>().into()
 }
 
 fn of_edns(edns: Option<Edns>) -> Value {

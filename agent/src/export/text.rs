@@ -8,8 +8,8 @@ use jiff::tz::TimeZone;
 
 use super::json::InterfaceNames;
 use crate::capture::frame::{Direction, Timestamp};
-use crate::correlate::{Event, Outcome, Parties, Transaction};
-use crate::dns::{Edns, Header, Question, Response};
+use crate::correlate::{Event, Observation, Outcome, Parties, Transaction};
+use crate::dns::{Edns, Header, Message, Question, Response};
 use crate::engine::Report;
 use crate::packet::Transport;
 
@@ -66,7 +66,7 @@ impl Lines {
     }
 
     /// The line of a report; `None` for what is only counted.
-    pub fn line(&self, report: &Report, names: &InterfaceNames) -> Option<String> {
+    pub fn line(&self, report: &Report<'_>, names: &InterfaceNames) -> Option<String> {
         match report {
             Report::Event(Event::Closed(transaction)) if !transaction.echo => {
                 Some(self.transaction(transaction, names))
@@ -82,6 +82,7 @@ impl Lines {
                 };
                 Some(self.row(row))
             }
+            Report::Message(observation) => Some(self.message(observation)),
             Report::Malformed { time, flow, error } if self.style.verbose => {
                 let flow =
                     flow.map_or(String::new(), |flow| format!("{} > {} ", flow.source, flow.destination));
@@ -115,6 +116,39 @@ impl Lines {
         }
         let question = query.question.as_ref();
         self.row(Row { time: transaction.ended(), parties, question, result, duration, rest })
+    }
+
+    /// As `tcpdump -v` would, in our columns: who sent it to whom, what it asks or says.
+    fn message(&self, observation: &Observation) -> String {
+        let Observation { time, flow, message, fragmented, .. } = observation;
+        let question = message.question();
+        let name = question.map_or("-".into(), |question| question.qname.to_string());
+        let qtype = question.map_or("-".into(), |question| question.qtype.to_string());
+        let (kind, rest) = match message {
+            Message::Query(_) => ("query".to_owned(), String::new()),
+            Message::Response(response) => (result_of(response), answers_of(response)),
+        };
+        let header = message.header();
+        let [questions, answers, authorities, additionals] = header.counts;
+        let mut line = format!(
+            "{}  {} > {} {} id {} {kind} {qtype} {name} {} {questions}/{answers}/{authorities}/{additionals} {}B{}",
+            self.time(*time),
+            flow.source,
+            flow.destination,
+            flow.transport.as_str(),
+            header.id,
+            flags(header),
+            message.length(),
+            edns(message.edns()),
+        );
+        if *fragmented {
+            line.push_str(" fragmented");
+        }
+        if !rest.is_empty() {
+            line.push_str("  ");
+            line.push_str(&rest);
+        }
+        line
     }
 
     fn row(&self, row: Row<'_>) -> String {
@@ -283,7 +317,7 @@ fn shorten(text: &str, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::correlate::{Correlator, Limits, Observation};
+    use crate::correlate::{Correlator, Limits};
     use crate::dns;
     use crate::dns::tests::{dotted, message, question};
     use crate::packet::Flow;
@@ -340,6 +374,7 @@ mod tests {
                 flow: Flow { source, destination, transport: Transport::Udp },
                 hop_limit: 64,
                 to_server,
+                fragmented: false,
                 message: dns::parse(&wire, wire.len()).unwrap(),
             };
             correlator.observe(observation, &mut tell);

@@ -64,6 +64,15 @@ pub struct Flow {
     pub transport: Transport,
 }
 
+/// What a frame holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packet<'a> {
+    /// A whole packet, read down to its transport's payload.
+    Payload(Payload<'a>),
+    /// A part of a larger one.
+    Fragment(Fragment<'a>),
+}
+
 /// What one packet carried above its transport header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Payload<'a> {
@@ -71,12 +80,101 @@ pub struct Payload<'a> {
     pub flow: Flow,
     /// IPv4 TTL or IPv6 hop limit: lower in a copy that was forwarded.
     pub hop_limit: u8,
-    /// The first fragment of a larger datagram; what follows is in other packets.
-    pub fragment: bool,
-    /// Bytes of payload that are not in `bytes`: cut off by the source, or in later fragments.
+    /// What the TCP header says; `None` for UDP.
+    pub tcp: Option<TcpHeader>,
+    /// It came in fragments.
+    pub fragmented: bool,
+    /// Bytes of payload that are not in `bytes`: cut off by the source, or in fragments that were not seen.
     pub missing: usize,
     /// The payload.
     pub bytes: &'a [u8],
+}
+
+/// What puts a segment into its place (RFC 9293 section 3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpHeader {
+    /// Number of the first byte of the payload; of SYN itself, where it is set.
+    pub sequence: u32,
+    /// The next number that the sender of this segment expects; holds only with ACK.
+    pub acknowledgement: u32,
+    /// CWR, ECE, URG, ACK, PSH, RST, SYN, FIN from the highest bit down.
+    pub flags: u8,
+}
+
+impl TcpHeader {
+    /// The sender is done.
+    pub const fn fin(self) -> bool {
+        self.flags & 0x01 != 0
+    }
+
+    /// A connection begins; `sequence` is one below that of the first byte of data.
+    pub const fn syn(self) -> bool {
+        self.flags & 0x02 != 0
+    }
+
+    /// The connection is gone.
+    pub const fn rst(self) -> bool {
+        self.flags & 0x04 != 0
+    }
+
+    /// `acknowledgement` holds.
+    pub const fn ack(self) -> bool {
+        self.flags & 0x10 != 0
+    }
+}
+
+/// A part of a packet that was too large for a link (RFC 791 section 3.2, RFC 8200 section 4.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fragment<'a> {
+    /// Which packet it belongs to.
+    pub key: FragmentKey,
+    /// IPv4 TTL or IPv6 hop limit.
+    pub hop_limit: u8,
+    /// Where in the packet's payload `bytes` stand, in bytes.
+    pub offset: usize,
+    /// MF: others follow.
+    pub more: bool,
+    /// Bytes of this fragment that the source cut off.
+    pub missing: usize,
+    /// Its part of the payload of IP.
+    pub bytes: &'a [u8],
+}
+
+/// What the fragments of one packet share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FragmentKey {
+    /// Who sent the packet.
+    pub source: IpAddr,
+    /// To whom.
+    pub destination: IpAddr,
+    /// The sender's number of the packet; IPv4 has 16 bits.
+    pub identification: u32,
+    /// Protocol of what was cut up; of IPv6 the header behind the fragment header.
+    pub protocol: u8,
+}
+
+/// Reads the headers at the beginning of what fragments carry: the first one, or all put together.
+///
+/// `missing`: bytes that the packet has behind `bytes`.
+///
+/// # Errors
+///
+/// [`DecodeError`]; never panics, whatever the bytes are.
+pub fn parse_fragmented<'a>(
+    key: &FragmentKey,
+    hop_limit: u8,
+    bytes: &'a [u8],
+    missing: usize,
+) -> Result<Payload<'a>, DecodeError> {
+    let (protocol, bytes) = match key.source {
+        IpAddr::V4(_) => (key.protocol, bytes),
+        IpAddr::V6(_) => match skip_extensions(key.protocol, bytes)? {
+            Extensions::Transport(protocol, rest) => (protocol, rest),
+            Extensions::Fragment(..) => return Err(DecodeError::Inconsistent("IPv6 fragment")),
+        },
+    };
+    let FragmentKey { source, destination, .. } = *key;
+    transport(Network { source, destination, hop_limit, protocol, fragmented: true, missing, bytes })
 }
 
 /// Why a frame gave no payload. Data, not failure: it is counted and the next frame is read.
@@ -94,9 +192,6 @@ pub enum DecodeError {
     /// Neither UDP nor TCP.
     #[error("neither UDP nor TCP: protocol {0}")]
     NotTransport(u8),
-    /// A second or later fragment: it has no ports.
-    #[error("a later fragment, without ports")]
-    LaterFragment,
 }
 
 /// Reads the headers of `frame` down to the transport's.
@@ -104,7 +199,7 @@ pub enum DecodeError {
 /// # Errors
 ///
 /// [`DecodeError`]; never panics, whatever the bytes are.
-pub fn parse<'a>(frame: &Frame<'a>) -> Result<Payload<'a>, DecodeError> {
+pub fn parse<'a>(frame: &Frame<'a>) -> Result<Packet<'a>, DecodeError> {
     match frame.link_type {
         LinkType::RawIp => parse_ip(frame.bytes),
         LinkType::Ethernet => {
@@ -128,7 +223,7 @@ pub fn parse<'a>(frame: &Frame<'a>) -> Result<Payload<'a>, DecodeError> {
     }
 }
 
-fn parse_ip(bytes: &[u8]) -> Result<Payload<'_>, DecodeError> {
+fn parse_ip(bytes: &[u8]) -> Result<Packet<'_>, DecodeError> {
     match bytes.first().map(|byte| byte >> 4) {
         Some(4) => parse_ipv4(bytes),
         Some(6) => parse_ipv6(bytes),
@@ -143,13 +238,13 @@ struct Network<'a> {
     destination: IpAddr,
     hop_limit: u8,
     protocol: u8,
-    fragment: bool,
+    fragmented: bool,
     /// Bytes that the header promises and the frame lacks.
     missing: usize,
     bytes: &'a [u8],
 }
 
-fn parse_ipv4(bytes: &[u8]) -> Result<Payload<'_>, DecodeError> {
+fn parse_ipv4(bytes: &[u8]) -> Result<Packet<'_>, DecodeError> {
     let packet = Ipv4Packet::new(bytes).ok_or(DecodeError::Short("IPv4"))?;
     let header = usize::from(packet.get_header_length()) * 4;
     if packet.get_version() != 4 || header < Ipv4Packet::minimum_packet_size() {
@@ -164,23 +259,25 @@ fn parse_ipv4(bytes: &[u8]) -> Result<Payload<'_>, DecodeError> {
         total if total < header => return Err(DecodeError::Inconsistent("IPv4")),
         total => total,
     };
-    if packet.get_fragment_offset() != 0 {
-        return Err(DecodeError::LaterFragment);
-    }
+    let source = IpAddr::V4(packet.get_source());
+    let destination = IpAddr::V4(packet.get_destination());
+    let hop_limit = packet.get_ttl();
+    let protocol = packet.get_next_level_protocol().0;
+    let missing = total.saturating_sub(bytes.len());
+    let bytes = &bytes[header..total.min(bytes.len())];
+    let offset = usize::from(packet.get_fragment_offset()) * 8;
     // Bit 0 of the three flag bits is MF (RFC 791 section 3.1).
-    let fragment = packet.get_flags() & 0b001 != 0;
-    transport(Network {
-        source: IpAddr::V4(packet.get_source()),
-        destination: IpAddr::V4(packet.get_destination()),
-        hop_limit: packet.get_ttl(),
-        protocol: packet.get_next_level_protocol().0,
-        fragment,
-        missing: total.saturating_sub(bytes.len()),
-        bytes: &bytes[header..total.min(bytes.len())],
-    })
+    let more = packet.get_flags() & 0b001 != 0;
+    if more || offset != 0 {
+        let identification = packet.get_identification().into();
+        let key = FragmentKey { source, destination, identification, protocol };
+        return Ok(Packet::Fragment(Fragment { key, hop_limit, offset, more, missing, bytes }));
+    }
+    transport(Network { source, destination, hop_limit, protocol, fragmented: false, missing, bytes })
+        .map(Packet::Payload)
 }
 
-fn parse_ipv6(bytes: &[u8]) -> Result<Payload<'_>, DecodeError> {
+fn parse_ipv6(bytes: &[u8]) -> Result<Packet<'_>, DecodeError> {
     let packet = Ipv6Packet::new(bytes).ok_or(DecodeError::Short("IPv6"))?;
     if packet.get_version() != 6 {
         return Err(DecodeError::Inconsistent("IPv6"));
@@ -191,36 +288,57 @@ fn parse_ipv6(bytes: &[u8]) -> Result<Payload<'_>, DecodeError> {
         0 => bytes.len(),
         length => header + length,
     };
-    let mut rest = &bytes[header..total.min(bytes.len())];
-    let mut protocol = packet.get_next_header().0;
-    let mut fragment = false;
+    let source = IpAddr::V6(packet.get_source());
+    let destination = IpAddr::V6(packet.get_destination());
+    let hop_limit = packet.get_hop_limit();
+    let missing = total.saturating_sub(bytes.len());
+    let payload = &bytes[header..total.min(bytes.len())];
+    match skip_extensions(packet.get_next_header().0, payload)? {
+        Extensions::Transport(protocol, bytes) => {
+            let network =
+                Network { source, destination, hop_limit, protocol, fragmented: false, missing, bytes };
+            transport(network).map(Packet::Payload)
+        }
+        Extensions::Fragment(protocol, head, bytes) => {
+            let offset_and_flags = u16::from_be_bytes([head[2], head[3]]);
+            let identification = u32::from_be_bytes([head[4], head[5], head[6], head[7]]);
+            let (offset, more) = (usize::from(offset_and_flags >> 3) * 8, offset_and_flags & 1 != 0);
+            let key = FragmentKey { source, destination, identification, protocol };
+            if offset == 0 && !more {
+                // An atomic fragment is whole by itself (RFC 6946).
+                let payload = parse_fragmented(&key, hop_limit, bytes, missing)?;
+                return Ok(Packet::Payload(Payload { fragmented: false, ..payload }));
+            }
+            Ok(Packet::Fragment(Fragment { key, hop_limit, offset, more, missing, bytes }))
+        }
+    }
+}
+
+/// What stands behind the extension headers of IPv6.
+enum Extensions<'a> {
+    /// Neither of those that are followed: its protocol, and what begins with it.
+    Transport(u8, &'a [u8]),
+    /// A fragment header: the protocol behind it, itself, and what is behind.
+    Fragment(u8, &'a [u8; 8], &'a [u8]),
+}
+
+/// Follows extension headers (RFC 8200 section 4) up to a fragment header, or to what is none.
+fn skip_extensions(mut protocol: u8, mut rest: &[u8]) -> Result<Extensions<'_>, DecodeError> {
     for _ in 0..MAX_EXTENSION_HEADERS {
         let length = match protocol {
             HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS | MOBILITY => extension_length(rest, 8, 1)?,
             AUTHENTICATION => extension_length(rest, 4, 2)?,
             FRAGMENT => {
-                let head = rest.get(..8).ok_or(DecodeError::Short("IPv6 fragment"))?;
-                let offset_and_flags = u16::from_be_bytes([head[2], head[3]]);
-                if offset_and_flags >> 3 != 0 {
-                    return Err(DecodeError::LaterFragment);
-                }
-                fragment = offset_and_flags & 1 != 0;
-                8
+                let (head, rest) =
+                    rest.split_first_chunk::<8>().ok_or(DecodeError::Short("IPv6 fragment"))?;
+                return Ok(Extensions::Fragment(head[0], head, rest));
             }
             _ => break,
         };
         protocol = *rest.first().ok_or(DecodeError::Short("IPv6 extension"))?;
         rest = rest.get(length..).ok_or(DecodeError::Short("IPv6 extension"))?;
     }
-    transport(Network {
-        source: IpAddr::V6(packet.get_source()),
-        destination: IpAddr::V6(packet.get_destination()),
-        hop_limit: packet.get_hop_limit(),
-        protocol,
-        fragment,
-        missing: total.saturating_sub(bytes.len()),
-        bytes: rest,
-    })
+    Ok(Extensions::Transport(protocol, rest))
 }
 
 /// The length of an extension header that counts itself in `unit` bytes, `more` units beyond its length field.
@@ -229,7 +347,7 @@ fn extension_length(rest: &[u8], unit: usize, more: usize) -> Result<usize, Deco
 }
 
 fn transport(network: Network<'_>) -> Result<Payload<'_>, DecodeError> {
-    let (transport, source_port, destination_port, header, end, missing) = match network.protocol {
+    let (transport, source_port, destination_port, tcp, header, end, missing) = match network.protocol {
         UDP => {
             let udp = UdpPacket::new(network.bytes).ok_or(DecodeError::Short("UDP"))?;
             let header = UdpPacket::minimum_packet_size();
@@ -238,13 +356,13 @@ fn transport(network: Network<'_>) -> Result<Payload<'_>, DecodeError> {
                 // A jumbogram, or a length that offload has yet to write.
                 0 => there + network.missing,
                 length if length < header => return Err(DecodeError::Inconsistent("UDP")),
-                length if length > there + network.missing && !network.fragment => {
+                length if length > there + network.missing && !network.fragmented => {
                     return Err(DecodeError::Inconsistent("UDP"));
                 }
                 length => length,
             };
             let end = length.min(there);
-            (Transport::Udp, udp.get_source(), udp.get_destination(), header, end, length - end)
+            (Transport::Udp, udp.get_source(), udp.get_destination(), None, header, end, length - end)
         }
         TCP => {
             let tcp = TcpPacket::new(network.bytes).ok_or(DecodeError::Short("TCP"))?;
@@ -259,6 +377,11 @@ fn transport(network: Network<'_>) -> Result<Payload<'_>, DecodeError> {
                 Transport::Tcp,
                 tcp.get_source(),
                 tcp.get_destination(),
+                Some(TcpHeader {
+                    sequence: tcp.get_sequence(),
+                    acknowledgement: tcp.get_acknowledgement(),
+                    flags: tcp.get_flags(),
+                }),
                 header,
                 network.bytes.len(),
                 network.missing,
@@ -273,7 +396,8 @@ fn transport(network: Network<'_>) -> Result<Payload<'_>, DecodeError> {
             transport,
         },
         hop_limit: network.hop_limit,
-        fragment: network.fragment,
+        tcp,
+        fragmented: network.fragmented,
         missing,
         bytes: network.bytes.get(header..end).ok_or(DecodeError::Inconsistent("transport"))?,
     })
@@ -293,11 +417,23 @@ mod tests {
 
     /// What is said of a packet in one line: ends, hop limit, payload, and what is missing.
     fn check(link_type: LinkType, bytes: &[u8], expected: &str) {
-        let text = match parse(&frame(link_type, bytes)) {
+        let payload = match parse(&frame(link_type, bytes)) {
+            Ok(Packet::Payload(payload)) => Ok(payload),
+            Ok(Packet::Fragment(Fragment { key, hop_limit, offset: 0, bytes, missing, .. })) => {
+                parse_fragmented(&key, hop_limit, bytes, missing)
+            }
+            Ok(Packet::Fragment(later)) => {
+                let end = if later.more { "more" } else { "last" };
+                let number = later.key.identification;
+                return assert_eq!(format!("later fragment of {number} at {} {end}", later.offset), expected);
+            }
+            Err(error) => Err(error),
+        };
+        let text = match payload {
             Err(error) => error.to_string(),
             Ok(payload) => {
                 let Flow { source, destination, transport } = payload.flow;
-                let fragment = if payload.fragment { " fragment" } else { "" };
+                let fragment = if payload.fragmented { " fragment" } else { "" };
                 let missing =
                     if payload.missing > 0 { format!(" missing {}", payload.missing) } else { String::new() };
                 let data = String::from_utf8_lossy(payload.bytes);
@@ -440,8 +576,8 @@ mod tests {
         let fragment = format!("{V4} fragment missing 2980");
         check_ip(&ipv4_with(&[], 40, 0x2000, UDP, &first), &fragment);
         check_ip(&ipv4_with(&[], 40, 0x4000, UDP, &udp(20, DATA)), V4);
-        check_ip(&ipv4_with(&[], 40, 0x2001, UDP, &first), "a later fragment, without ports");
-        check_ip(&ipv4_with(&[], 40, 0x0001, UDP, &first), "a later fragment, without ports");
+        check_ip(&ipv4_with(&[], 40, 0x2001, UDP, &first), "later fragment of 7 at 8 more");
+        check_ip(&ipv4_with(&[], 40, 0x0001, UDP, &first), "later fragment of 7 at 8 last");
         let behind = |offset_and_flags: u16, rest: &[u8]| {
             let [high, low] = offset_and_flags.to_be_bytes();
             [&[UDP, 0, high, low, 0, 0, 0, 7], rest].concat()
@@ -450,8 +586,8 @@ mod tests {
         check_ip(&ipv6(FRAGMENT, &behind(1, &first)), &fragment);
         // An atomic fragment (RFC 6946) is whole.
         check_ip(&ipv6(FRAGMENT, &behind(0, &udp(20, DATA))), V6);
-        check_ip(&ipv6(FRAGMENT, &behind(8, &first)), "a later fragment, without ports");
-        check_ip(&ipv6(FRAGMENT, &behind(9, &first)), "a later fragment, without ports");
+        check_ip(&ipv6(FRAGMENT, &behind(8, &first)), "later fragment of 7 at 8 last");
+        check_ip(&ipv6(FRAGMENT, &behind(9, &first)), "later fragment of 7 at 8 more");
         check_ip(&ipv6(FRAGMENT, &[UDP, 0, 0]), "the frame ends inside its IPv6 fragment header");
     }
 

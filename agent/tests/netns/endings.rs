@@ -106,7 +106,7 @@ fn a_closed_pipe_ends_it_quietly() {
 struct Panicking;
 
 impl Screen for Panicking {
-    fn report(&mut self, _report: &Report) -> io::Result<ControlFlow<()>> {
+    fn report(&mut self, _report: &Report<'_>) -> io::Result<ControlFlow<()>> {
         panic!("on purpose")
     }
 
