@@ -39,6 +39,9 @@ enum Scope {
 /// Responses that may still meet their query, at most: each new query looks at all of them.
 const MAX_EARLY: usize = 256;
 
+/// Connections of which a part was not seen that are remembered at most.
+const MAX_BLIND: usize = 4096;
+
 /// What a response must share with its query, the question apart (RFC 5452 section 9.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
@@ -158,6 +161,8 @@ pub struct Correlator {
     /// When what is in `closed` ended, in the order of closing; what closed again later stands here twice.
     closings: VecDeque<(Timestamp, u64)>,
     early: VecDeque<Early>,
+    /// When a part of a server's TCP stream was last not seen, by client and server; the longest ago first.
+    blind: LinkedHashMap<(SocketAddr, SocketAddr), Timestamp>,
     copies: Copies,
     hasher: DefaultHashBuilder,
 }
@@ -172,6 +177,7 @@ impl Correlator {
             closed: Map::default(),
             closings: VecDeque::new(),
             early: VecDeque::new(),
+            blind: LinkedHashMap::new(),
             copies: Copies::default(),
             hasher: DefaultHashBuilder::default(),
         }
@@ -227,6 +233,15 @@ impl Correlator {
         parties.vantage
     }
 
+    /// Is told that a part of the stream from `server` to `client` was not seen at `time`: whether it held a response
+    /// nobody knows.
+    pub fn blind(&mut self, client: SocketAddr, server: SocketAddr, time: Timestamp) {
+        self.blind.insert((client, server), time);
+        if self.blind.len() > MAX_BLIND {
+            self.blind.pop_front();
+        }
+    }
+
     /// Expires what waited too long before `watermark`; everything earlier has been observed.
     pub fn tick(&mut self, watermark: Timestamp, emit: &mut dyn FnMut(Event)) {
         while self.early.front().is_some_and(|early| early.stray.time + REORDERING < watermark) {
@@ -280,6 +295,7 @@ impl Correlator {
     pub fn forget(&mut self) {
         self.closed.clear();
         self.closings.clear();
+        self.blind.clear();
         self.copies = Copies::default();
     }
 
@@ -474,7 +490,10 @@ impl Correlator {
         let deadline = open.deadline(&self.limits);
         self.remember(key, &open, deadline, false);
         let waited = deadline.since(open.first_sent);
-        open.end(Outcome::Unanswered { waited }, emit);
+        let ends = (open.parties.client, open.parties.server);
+        let unseen = open.parties.transport == Transport::Tcp
+            && self.blind.get(&ends).is_some_and(|at| *at >= open.first_sent);
+        open.end(if unseen { Outcome::Unseen { waited } } else { Outcome::Unanswered { waited } }, emit);
     }
 
     /// How long closed transactions are remembered: an unanswered query may be answered late for as long again as it

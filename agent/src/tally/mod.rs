@@ -99,6 +99,8 @@ pub struct Summary {
     pub answered: u64,
     /// Unanswered transactions.
     pub unanswered: u64,
+    /// Transactions whose response may have been in a part of a TCP stream that was not seen.
+    pub unseen: u64,
     /// Transactions that still waited when the capture ended.
     pub waiting: u64,
     /// Transactions given up for want of room.
@@ -132,7 +134,7 @@ pub struct Summary {
 impl Summary {
     /// All transactions.
     pub fn queries(&self) -> u64 {
-        self.answered + self.unanswered + self.waiting + self.given_up
+        self.answered + self.unanswered + self.unseen + self.waiting + self.given_up
     }
 }
 
@@ -152,6 +154,8 @@ pub struct Tally {
     pub later_fragments: u64,
     /// Queries and responses.
     pub messages: (u64, u64),
+    /// Queries whose response may have been in a part of a TCP stream that was not seen.
+    pub unseen: u64,
     /// Open queries that gave way.
     pub evictions: u64,
     /// Responses without a waiting query.
@@ -175,6 +179,7 @@ impl Tally {
             filtered: 0,
             later_fragments: 0,
             messages: (0, 0),
+            unseen: 0,
             evictions: 0,
             orphans: Map::default(),
             client: ClientSide::default(),
@@ -264,6 +269,7 @@ impl Tally {
 
     fn closed(&mut self, transaction: &Transaction) {
         let Transaction { parties, outcome, .. } = transaction;
+        self.unseen += u64::from(matches!(outcome, Outcome::Unseen { .. }));
         match (parties.vantage, outcome) {
             (Vantage::Client, Outcome::Answered { response, latency }) => {
                 self.client_response(transaction, response, *latency);
@@ -356,6 +362,7 @@ impl Tally {
                     summary.crowded |= !add_bounded(&mut summary.unanswered_names, question.qname.clone());
                 }
             }
+            Outcome::Unseen { .. } => summary.unseen += 1,
             Outcome::Waiting { .. } => summary.waiting += 1,
         }
     }
