@@ -16,6 +16,7 @@ use crate::correlate::{Event, OrphanReason, Outcome, Parties, Stray, Transaction
 use crate::dns::{Edns, Message, Name, Rcode, RecordType, Response};
 use crate::maps::Map;
 use crate::packet::Transport;
+use crate::packet::tcp::StreamCounts;
 
 pub use labels::{BufferSize, PacketResult, Resolver};
 use labels::{listed, listed_rcode};
@@ -152,6 +153,8 @@ pub struct Tally {
     pub filtered: u64,
     /// Second and later fragments, which carry no ports.
     pub later_fragments: u64,
+    /// What was not read of TCP streams.
+    pub streams: StreamCounts,
     /// Queries and responses.
     pub messages: (u64, u64),
     /// Queries whose response may have been in a part of a TCP stream that was not seen.
@@ -178,6 +181,7 @@ impl Tally {
             passing_packets: 0,
             filtered: 0,
             later_fragments: 0,
+            streams: StreamCounts::default(),
             messages: (0, 0),
             unseen: 0,
             evictions: 0,
