@@ -328,9 +328,7 @@ impl Tally {
             self.summary.orphans += 1;
             // Its query may have been sent up to a time-out before the first packet.
             let begin = self.summary.span.map_or(stray.time, |(first, _)| first);
-            if stray.parties.transport == Transport::Udp && stray.time.since(begin) < Duration::from_secs(6) {
-                self.summary.mid_flight += 1;
-            }
+            self.summary.mid_flight += u64::from(stray.time.since(begin) < Duration::from_secs(6));
         }
     }
 
