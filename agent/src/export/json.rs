@@ -139,7 +139,7 @@ fn add_response(object: &mut Map<String, Value>, response: &Response) {
 }
 
 fn of_answers(response: &Response) -> Value {
-    let answers = response.answers.iter().map(|answer| {
+    let answers = response.answers().map(|answer| {
         json!({
             "name": answer.name.to_string(),
             "type": answer.record_type.to_string(),

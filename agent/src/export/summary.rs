@@ -171,7 +171,6 @@ fn write_losses(out: &mut String, tally: &Tally, counters: Option<&CaptureCounte
         (fragments, "later fragments, not read since they carry no ports"),
         (result(PacketResult::TcpPartial), "TCP segments with a part of a message, not put together"),
         (result(PacketResult::Snap), "packets cut off by the capture"),
-        (result(PacketResult::Malformed), "malformed packets (-v shows them)"),
         (result(PacketResult::NotDns), "packets of these ports that are not DNS"),
         (tally.evictions, "waiting queries given up for want of room (--max-inflight)"),
     ];
@@ -180,6 +179,7 @@ fn write_losses(out: &mut String, tally: &Tally, counters: Option<&CaptureCounte
         unread += count;
         writeln!(out, "{what}: {}", grouped(count))?;
     }
+    unread += write_malformed(out, tally)?;
     for (interface, reason, count) in counters.iter().flat_map(|counters| &counters.lost_at) {
         writeln!(out, "lost at {interface}: {} ({})", grouped(*count), reason.as_str())?;
     }
@@ -195,6 +195,19 @@ fn write_losses(out: &mut String, tally: &Tally, counters: Option<&CaptureCounte
         grouped(dropped),
         grouped(dropped)
     )
+}
+
+/// How many packets and messages were illegal, and why; gives their number.
+fn write_malformed(out: &mut String, tally: &Tally) -> Result<u64, fmt::Error> {
+    let mut kinds: Vec<_> = tally.malformed.iter().collect();
+    kinds.sort_by_key(|(kind, count)| (std::cmp::Reverse(**count), **kind));
+    let all = kinds.iter().map(|(_, count)| **count).sum();
+    if all > 0 {
+        let kinds: Vec<String> =
+            kinds.iter().map(|(kind, count)| format!("{} {}", kind.as_str(), grouped(**count))).collect();
+        writeln!(out, "malformed packets (-v shows them): {} ({})", grouped(all), kinds.join(", "))?;
+    }
+    Ok(all)
 }
 
 /// tcpdump's three lines.

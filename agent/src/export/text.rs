@@ -219,8 +219,8 @@ fn answers_of(response: &Response) -> String {
         return format!("{} B", response.length);
     }
     let asked = response.question.as_ref().map(|question| question.qtype);
-    let wanted: Vec<_> = response.answers.iter().filter(|answer| Some(answer.record_type) == asked).collect();
-    let list = if wanted.is_empty() { response.answers.iter().collect() } else { wanted };
+    let wanted: Vec<_> = response.answers().filter(|answer| Some(answer.record_type) == asked).collect();
+    let list = if wanted.is_empty() { response.answers().collect() } else { wanted };
     match list.as_slice() {
         [] => String::new(),
         [only] => shorten(&only.data(), 48),

@@ -17,7 +17,7 @@ use crate::dns::{Edns, Message, Name, Rcode, RecordType, Response};
 use crate::maps::Map;
 use crate::packet::Transport;
 
-pub use labels::{BufferSize, PacketResult, Resolver};
+pub use labels::{BufferSize, MalformedKind, PacketResult, Resolver};
 use labels::{listed, listed_rcode};
 pub use series::{Buckets, DURATION_BOUNDS, Durations, SIZE_BOUNDS, Series, Sizes, Subject};
 
@@ -152,6 +152,8 @@ pub struct Tally {
     pub later_fragments: u64,
     /// Queries and responses.
     pub messages: (u64, u64),
+    /// Illegal packets and messages by what was wrong first.
+    pub malformed: Map<MalformedKind, u64>,
     /// Open queries that gave way.
     pub evictions: u64,
     /// Responses without a waiting query.
@@ -175,6 +177,7 @@ impl Tally {
             filtered: 0,
             later_fragments: 0,
             messages: (0, 0),
+            malformed: Map::default(),
             evictions: 0,
             orphans: Map::default(),
             client: ClientSide::default(),
@@ -211,6 +214,10 @@ impl Tally {
 
     pub(crate) fn later_fragment(&mut self) {
         self.later_fragments += 1;
+    }
+
+    pub(crate) fn malformed(&mut self, kind: MalformedKind) {
+        *self.malformed.entry(kind).or_default() += 1;
     }
 
     pub(crate) fn message(&mut self, message: &Message) {
