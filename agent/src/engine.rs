@@ -12,7 +12,7 @@ use crate::dns::{self, Message};
 use crate::maps::Set;
 use crate::packet::tcp::{Placed, Reader, StreamLimits, StreamMessage, Streams};
 use crate::packet::{self, Flow, Fragment, Packet, Payload, Transport};
-use crate::tally::{PacketResult, Tally, TallyLimits};
+use crate::tally::{MalformedKind, PacketResult, Tally, TallyLimits};
 
 /// Frames may be out of order by milliseconds; one that is this much older than the latest comes by another clock.
 const CLOCK_STEP: Duration = Duration::from_secs(5);
@@ -32,7 +32,6 @@ pub struct EngineConfig {
 
 /// Something to show.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "a report is shown at once and never kept")]
 pub enum Report<'a> {
     /// A message as it was read, before it is matched; only where [`EngineConfig::messages`] asks for it.
     Message(&'a Observation),
@@ -185,6 +184,7 @@ impl Engine {
             Verdict::NodeOrUplink => Vantage::Uplink,
         };
         self.tally.packet(vantage, result, true);
+        self.tally.malformed(MalformedKind::Packet);
         emit(Report::Malformed { time: frame.time, flow: None, error: error.to_string() });
     }
 
@@ -255,27 +255,37 @@ impl Engine {
         length: usize,
         emit: &mut dyn FnMut(Report<'_>),
     ) -> PacketResult {
-        let message = match dns::parse(bytes, length) {
-            Ok(message) => message,
-            Err(error) => {
-                // Of a message that was cut off nobody knows whether it was malformed.
-                if length == bytes.len() {
-                    let flow = Some(pass.flow);
-                    emit(Report::Malformed { time: pass.time, flow, error: error.to_string() });
-                }
-                // An illegal record does not hide which query this is or answers.
-                if error == dns::DecodeError::Record
-                    && let Ok(message) = dns::parse_despite_records(bytes)
-                {
-                    self.observe(pass, message, emit);
-                }
-                return match error {
-                    dns::DecodeError::ShortHeader => PacketResult::NotDns,
-                    dns::DecodeError::Question | dns::DecodeError::Record => PacketResult::Malformed,
-                };
-            }
+        let error = match dns::parse(bytes, length) {
+            Ok(message) => return self.observe(pass, message, emit),
+            Err(error) => error,
         };
-        self.observe(pass, message, emit)
+        // An illegal record does not hide which query this is or answers.
+        match dns::parse_despite_records(bytes) {
+            Ok(message) => drop(self.observe(pass, message, emit)),
+            // Of a message that was cut off nobody knows whether it was malformed.
+            Err(_) if length == bytes.len() => self.malformed(pass, error, None, emit),
+            Err(_) => {}
+        }
+        PacketResult::Malformed
+    }
+
+    /// Counts and tells what is illegal in a message, and which one it is where that can be read.
+    fn malformed(
+        &mut self,
+        pass: &Pass,
+        defect: dns::DecodeError,
+        message: Option<&Message>,
+        emit: &mut dyn FnMut(Report<'_>),
+    ) {
+        self.tally.malformed(MalformedKind::Message(defect));
+        let mut error = defect.to_string();
+        if let Some(message) = message {
+            error.push_str(&format!(", id {}", message.header().id));
+            if let Some(question) = message.question() {
+                error.push_str(&format!(" {} {}", question.qtype, question.qname));
+            }
+        }
+        emit(Report::Malformed { time: pass.time, flow: Some(pass.flow), error });
     }
 
     fn observe(
@@ -284,6 +294,9 @@ impl Engine {
         message: Message,
         emit: &mut dyn FnMut(Report<'_>),
     ) -> PacketResult {
+        if let Some(defect) = message.defect() {
+            self.malformed(pass, defect, Some(&message), emit);
+        }
         // A "response" to a server or a "query" from one is no part of any transaction.
         if matches!(message, Message::Query(_)) != pass.to_server {
             return PacketResult::NotDns;

@@ -175,7 +175,7 @@ fn mutate(mut bytes: Vec<u8>, changes: &[(Index, u8)], cut: Option<Index>) -> Ve
 fn read_all(bytes: &[u8], length: usize) {
     match dns::parse(bytes, length) {
         Ok(dns::Message::Response(response)) => {
-            for answer in &response.answers {
+            for answer in response.answers() {
                 let text = format!("{} {} {}", answer.name, answer.record_type, answer.data());
                 assert!(text.bytes().all(|octet| (b' '..=b'~').contains(&octet)), "{text:?}");
             }

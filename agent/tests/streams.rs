@@ -542,7 +542,7 @@ fn tell(told: &mut Vec<String>, report: &Report<'_>) {
                     let client = transaction.parties.client;
                     format!(
                         "{client} {name} {} in {} ms{partial}",
-                        response.answers.len(),
+                        response.answers().count(),
                         latency.as_millis()
                     )
                 }

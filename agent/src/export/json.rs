@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::capture::frame::{Direction, Ifindex, Place, Timestamp};
 use crate::correlate::{Event, Observation, Outcome, Parties, Stray, Transaction};
-use crate::dns::{Edns, Message, Query, Question, Response};
+use crate::dns::{Edns, EdnsOption, Message, OptionValue, Query, Question, Response};
 
 /// Names of interfaces by number.
 pub type InterfaceNames = HashMap<Ifindex, String>;
@@ -44,7 +44,7 @@ pub fn message(observation: &Observation, names: &InterfaceNames) -> Value {
     object.insert("counts".into(), header.counts.to_vec().into());
     add_question(&mut object, message.question());
     object.insert("bytes".into(), message.length().into());
-    object.insert("edns".into(), of_edns(message.edns()));
+    object.insert("edns".into(), of_edns(message.edns(), &message.options()));
     if let Message::Response(response) = message {
         object.insert("rcode".into(), response.rcode.to_string().into());
         object.insert("partial".into(), response.partial.into());
@@ -127,7 +127,7 @@ fn add_query(object: &mut Map<String, Value>, query: &Query) {
     object.insert("opcode".into(), query.header.opcode().into());
     object.insert("query_flags".into(), query.header.flags.into());
     object.insert("query_bytes".into(), query.length.into());
-    object.insert("query_edns".into(), of_edns(query.edns));
+    object.insert("query_edns".into(), of_edns(query.edns, &query.options().collect::<Vec<_>>()));
 }
 
 fn add_response(object: &mut Map<String, Value>, response: &Response) {
@@ -137,13 +137,13 @@ fn add_response(object: &mut Map<String, Value>, response: &Response) {
     object.insert("authoritative".into(), response.header.authoritative().into());
     object.insert("response_flags".into(), response.header.flags.into());
     object.insert("response_bytes".into(), response.length.into());
-    object.insert("response_edns".into(), of_edns(response.edns));
+    object.insert("response_edns".into(), of_edns(response.edns, &response.options().collect::<Vec<_>>()));
     object.insert("partial".into(), response.partial.into());
     object.insert("answers".into(), of_answers(response));
 }
 
 fn of_answers(response: &Response) -> Value {
-    let answers = response.answers.iter().map(|answer| {
+    let answers = response.answers().map(|answer| {
         json!({
             "name": answer.name.to_string(),
             "type": answer.record_type.to_string(),
@@ -154,14 +154,24 @@ fn of_answers(response: &Response) -> Value {
     answers.collect::<Vec<_>>().into()
 }
 
-fn of_edns(edns: Option<Edns>) -> Value {
+fn of_edns(edns: Option<Edns>, options: &[EdnsOption<'_>]) -> Value {
     edns.map_or(Value::Null, |edns| {
         json!({
             "udp_payload_size": edns.udp_payload_size,
             "version": edns.version,
             "dnssec_ok": edns.dnssec_ok,
+            "options": options.iter().map(of_option).collect::<Vec<_>>(),
         })
     })
+}
+
+fn of_option(option: &EdnsOption<'_>) -> Value {
+    let value = option.value();
+    let mut object = json!({ "code": option.code, "name": option.name(), "value": value.to_string() });
+    if let OptionValue::ExtendedError { code, .. } = value {
+        object["info_code"] = code.into();
+    }
+    object
 }
 
 fn nanos(duration: std::time::Duration) -> Value {

@@ -20,7 +20,7 @@ use crate::live::{Live, PacketCounts, Shared};
 use crate::maps::Map;
 use crate::packet::Transport;
 use crate::packet::tcp::GiveUp;
-use crate::tally::{Buckets, DURATION_BOUNDS, PacketResult, SIZE_BOUNDS, Series, Subject};
+use crate::tally::{Buckets, DURATION_BOUNDS, MalformedKind, PacketResult, SIZE_BOUNDS, Series, Subject};
 
 /// What stands before every name.
 const PREFIX: &str = "nslookout";
@@ -296,6 +296,13 @@ fn agent(writer: &mut Writer<'_>, live: &Live, build: &Build) -> fmt::Result {
     let kind = |kind: &str| vec![("kind", kind.to_owned())];
     let messages = [(kind("query"), tally.messages.0), (kind("response"), tally.messages.1)];
     writer.counter("messages", "DNS messages read, at whatever interface", messages)?;
+    let malformed = MalformedKind::all()
+        .map(|malformed| (kind(malformed.as_str()), tally.malformed.get(&malformed).copied().unwrap_or(0)));
+    writer.counter(
+        "malformed_messages",
+        "Packets and DNS messages that are illegal, by what was wrong first",
+        malformed,
+    )?;
     writer.gauge(
         "inflight_queries",
         "DNS queries that wait for their response",

@@ -174,7 +174,6 @@ fn write_losses(out: &mut String, tally: &Tally, counters: Option<&CaptureCounte
     let notes = [
         (fragments, "later fragments, not read since they carry no ports"),
         (result(PacketResult::Snap), "packets cut off by the capture"),
-        (result(PacketResult::Malformed), "malformed packets (-v shows them)"),
         (result(PacketResult::NotDns), "packets of these ports that are not DNS"),
         (tally.evictions, "waiting queries given up for want of room (--max-inflight)"),
     ];
@@ -184,6 +183,7 @@ fn write_losses(out: &mut String, tally: &Tally, counters: Option<&CaptureCounte
         writeln!(out, "{what}: {}", grouped(count))?;
     }
     unread += write_streams(out, tally)?;
+    unread += write_malformed(out, tally)?;
     for (interface, reason, count) in counters.iter().flat_map(|counters| &counters.lost_at) {
         writeln!(out, "lost at {interface}: {} ({})", grouped(*count), reason.as_str())?;
     }
@@ -221,6 +221,19 @@ fn write_streams(out: &mut String, tally: &Tally) -> Result<u64, fmt::Error> {
         writeln!(out, "TCP messages of which only the beginning was seen: {}", grouped(beginnings))?;
     }
     Ok(given_up + skipped + beginnings)
+}
+
+/// How many packets and messages were illegal, and why; gives their number.
+fn write_malformed(out: &mut String, tally: &Tally) -> Result<u64, fmt::Error> {
+    let mut kinds: Vec<_> = tally.malformed.iter().collect();
+    kinds.sort_by_key(|(kind, count)| (std::cmp::Reverse(**count), **kind));
+    let all = kinds.iter().map(|(_, count)| **count).sum();
+    if all > 0 {
+        let kinds: Vec<String> =
+            kinds.iter().map(|(kind, count)| format!("{} {}", kind.as_str(), grouped(**count))).collect();
+        writeln!(out, "malformed packets (-v shows them): {} ({})", grouped(all), kinds.join(", "))?;
+    }
+    Ok(all)
 }
 
 /// tcpdump's three lines.

@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use super::json::InterfaceNames;
 use crate::capture::frame::{Direction, Timestamp};
 use crate::correlate::{Event, Observation, Outcome, Parties, Transaction};
-use crate::dns::{Edns, Header, Message, Question, Response};
+use crate::dns::{self, Edns, EdnsOption, Header, Message, Question, Response};
 use crate::engine::Report;
 use crate::packet::Transport;
 
@@ -134,15 +134,16 @@ impl Lines {
         let header = message.header();
         let [questions, answers, authorities, additionals] = header.counts;
         let mut line = format!(
-            "{}  {} > {} {} id {} {kind} {qtype} {name} {} {questions}/{answers}/{authorities}/{additionals} {}B{}",
+            "{}  {} > {} {} id {} {kind} {qtype} {name}{} {} {questions}/{answers}/{authorities}/{additionals} {}B{}",
             self.time(*time),
             flow.source,
             flow.destination,
             flow.transport.as_str(),
             header.id,
+            class(question),
             flags(header),
             message.length(),
-            edns(message.edns()),
+            edns(message.edns(), &message.options()),
         );
         if *fragmented {
             line.push_str(" fragmented");
@@ -222,8 +223,8 @@ fn answers_of(response: &Response) -> String {
         return format!("{} B", response.length);
     }
     let asked = response.question.as_ref().map(|question| question.qtype);
-    let wanted: Vec<_> = response.answers.iter().filter(|answer| Some(answer.record_type) == asked).collect();
-    let list = if wanted.is_empty() { response.answers.iter().collect() } else { wanted };
+    let wanted: Vec<_> = response.answers().filter(|answer| Some(answer.record_type) == asked).collect();
+    let list = if wanted.is_empty() { response.answers().collect() } else { wanted };
     match list.as_slice() {
         [] => String::new(),
         [only] => shorten(&only.data(), 48),
@@ -242,8 +243,15 @@ fn answers_of(response: &Response) -> String {
 /// What `-v` adds.
 fn verbose(transaction: &Transaction, names: &InterfaceNames) -> String {
     let Transaction { parties, query, outcome, .. } = transaction;
-    let mut text =
-        format!("id {} {}B{} {}", query.header.id, query.length, edns(query.edns), flags(&query.header));
+    let options: Vec<_> = query.options().collect();
+    let mut text = format!(
+        "id {} {}B{} {}",
+        query.header.id,
+        query.length,
+        edns(query.edns, &options),
+        flags(&query.header)
+    );
+    text.push_str(&class(query.question.as_ref()));
     if let Outcome::Answered { response, .. } = outcome {
         let [_, answers, authorities, additionals] = response.header.counts;
         // Writing to a String cannot fail.
@@ -251,7 +259,7 @@ fn verbose(transaction: &Transaction, names: &InterfaceNames) -> String {
             text,
             " > {}B{} {} {answers}/{authorities}/{additionals}",
             response.length,
-            edns(response.edns),
+            edns(response.edns, &response.options().collect::<Vec<_>>()),
             flags(&response.header)
         );
     }
@@ -268,13 +276,30 @@ fn verbose(transaction: &Transaction, names: &InterfaceNames) -> String {
     text
 }
 
-fn edns(edns: Option<Edns>) -> String {
-    edns.map_or(String::new(), |edns| {
-        format!(" edns {}{}", edns.udp_payload_size, if edns.dnssec_ok { " do" } else { "" })
-    })
+/// The class, unless it is IN or there is no question.
+fn class(question: Option<&Question>) -> String {
+    match question.map(|question| question.qclass) {
+        None | Some(1) => String::new(),
+        Some(class) => format!(" class {}", dns::class_name(class)),
+    }
 }
 
-/// The flags that are set, by their names.
+fn edns(edns: Option<Edns>, options: &[EdnsOption<'_>]) -> String {
+    let Some(edns) = edns else { return String::new() };
+    let mut text = format!(" edns {}", edns.udp_payload_size);
+    if edns.version != 0 {
+        let _ = write!(text, " version {}", edns.version);
+    }
+    if edns.dnssec_ok {
+        text.push_str(" do");
+    }
+    for option in options {
+        let _ = write!(text, " {option}");
+    }
+    text
+}
+
+/// The opcode if it is not QUERY, and the flags that are set, by their names.
 fn flags(header: &Header) -> String {
     let flags = [
         ("aa", header.authoritative()),
@@ -285,7 +310,11 @@ fn flags(header: &Header) -> String {
         ("cd", header.checking_disabled()),
     ];
     let set: Vec<&str> = flags.iter().filter(|(_, set)| *set).map(|(name, _)| *name).collect();
-    if set.is_empty() { "-".into() } else { set.join(",") }
+    let set = if set.is_empty() { "-".into() } else { set.join(",") };
+    match header.opcode() {
+        0 => set,
+        opcode => format!("{} {set}", dns::opcode_name(opcode)),
+    }
 }
 
 fn server(address: SocketAddr) -> String {
@@ -321,7 +350,6 @@ fn shorten(text: &str, width: usize) -> String {
 mod tests {
     use super::*;
     use crate::correlate::{Correlator, Limits};
-    use crate::dns;
     use crate::dns::tests::{dotted, message, question};
     use crate::packet::Flow;
 

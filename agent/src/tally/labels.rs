@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::dns::{Edns, Rcode, RecordType};
+use crate::dns::{DecodeError, Edns, Rcode, RecordType};
 
 /// What became of one captured packet; each packet has exactly one result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -17,7 +17,7 @@ pub enum PacketResult {
     Fragment,
     /// An illegal header, question or record.
     Malformed,
-    /// Not a DNS message, or one that goes the wrong way.
+    /// A message that goes the wrong way.
     NotDns,
     /// A second sighting of a message in a file that does not say where; a TCP segment whose bytes were seen before.
     Duplicate,
@@ -49,6 +49,30 @@ impl PacketResult {
             Self::NotDns => "not_dns",
             Self::Duplicate => "duplicate",
             Self::Snap => "snap",
+        }
+    }
+}
+
+/// What was wrong with a packet or message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum MalformedKind {
+    /// An illegal header below DNS.
+    Packet,
+    /// An illegal message.
+    Message(DecodeError),
+}
+
+impl MalformedKind {
+    /// Every kind.
+    pub fn all() -> impl Iterator<Item = Self> {
+        [Self::Packet].into_iter().chain(DecodeError::ALL.map(Self::Message))
+    }
+
+    /// As it stands in labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Packet => "packet",
+            Self::Message(error) => error.as_str(),
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::maps::Map;
 use crate::packet::Transport;
 use crate::packet::tcp::StreamCounts;
 
-pub use labels::{BufferSize, PacketResult, Resolver};
+pub use labels::{BufferSize, MalformedKind, PacketResult, Resolver};
 use labels::{listed, listed_rcode};
 pub use series::{Buckets, DURATION_BOUNDS, Durations, SIZE_BOUNDS, Series, Sizes, Subject};
 
@@ -159,6 +159,8 @@ pub struct Tally {
     pub messages: (u64, u64),
     /// Queries whose response may have been in a part of a TCP stream that was not seen.
     pub unseen: u64,
+    /// Illegal packets and messages by what was wrong first.
+    pub malformed: Map<MalformedKind, u64>,
     /// Open queries that gave way.
     pub evictions: u64,
     /// Responses without a waiting query.
@@ -184,6 +186,7 @@ impl Tally {
             streams: StreamCounts::default(),
             messages: (0, 0),
             unseen: 0,
+            malformed: Map::default(),
             evictions: 0,
             orphans: Map::default(),
             client: ClientSide::default(),
@@ -220,6 +223,10 @@ impl Tally {
 
     pub(crate) fn later_fragment(&mut self) {
         self.later_fragments += 1;
+    }
+
+    pub(crate) fn malformed(&mut self, kind: MalformedKind) {
+        *self.malformed.entry(kind).or_default() += 1;
     }
 
     pub(crate) fn message(&mut self, message: &Message) {
