@@ -1,7 +1,7 @@
 //! Puts TCP segments together and cuts the streams into DNS messages (RFC 1035 section 4.2.2, RFC 7766 section 8).
 //!
-//! Input: segments ([`Payload`](super::Payload) with time and place) and the watermark. Output: [`StreamMessage`] to a [`Reader`], and
-//! [`StreamCounts`]. Deliberately absent: windows, checksums, everything of TCP that does not say which byte stands
+//! Input: segments ([`Payload`](super::Payload) with time and place) and the watermark. Output: [`StreamMessage`] to a
+//! [`Reader`], and [`StreamCounts`]. Deliberately absent: windows, checksums, everything of TCP that does not say which byte stands
 //! where; I/O and clocks. Memory is bounded by [`StreamLimits`].
 //!
 //! A stream is one direction of a connection as one interface shows it. While every byte was seen it is *in step*, and

@@ -5,7 +5,8 @@ use super::pieces::{Pieces, Segment, distance};
 use super::{Context, GiveUp, Placed, Seen, StreamLimits};
 use crate::capture::frame::Timestamp;
 
-/// A segment this many bytes from where the stream stands cannot belong to it: no window of a DNS connection is so large.
+/// A segment this many bytes from where the stream stands cannot belong to it: no window of a DNS connection is that
+/// large.
 const WILD: u32 = 16 << 20;
 
 /// Does the stream know where messages begin?

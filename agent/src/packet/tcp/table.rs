@@ -177,7 +177,9 @@ impl Streams {
         let (key, side) = Key::of(&payload.flow, place.as_ref());
         // SYN counts as the byte before the first (RFC 9293 section 3.4).
         let at = header.sequence.wrapping_add(u32::from(header.syn()));
-        let data = Segment { at, bytes: payload.bytes, missing: payload.missing };
+        // With RST comes at most a text for people (RFC 9293 section 3.5.3).
+        let (bytes, missing) = if header.rst() { (&[][..], 0) } else { (payload.bytes, payload.missing) };
+        let data = Segment { at, bytes, missing };
         let arrival =
             Arrival { key, side, seen: Seen { time, place, hop_limit: payload.hop_limit }, header, data };
         if header.syn() {

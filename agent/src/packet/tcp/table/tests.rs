@@ -461,6 +461,11 @@ fn an_end_in_the_middle_of_a_message() {
         world.expect_lost([0, 0, 2, 0], 0);
         assert_eq!((world.streams.connections(), world.streams.bytes()), (0, 0));
     }
+    // A text that comes with RST is none of the stream.
+    let mut world = World::open();
+    world.send(Server, 0, &response(1, 400)[..100]);
+    assert_eq!(world.raw(Server, RST, 101, &response(1, 400)[100..], 0), Placed::Control);
+    world.expect(&["server 1 98/400 @0"]);
     // Anybody can send RST with any number.
     let mut world = World::open();
     world.send(Server, 0, &response(1, 400)[..100]);
@@ -579,6 +584,15 @@ fn an_acknowledged_hole_is_not_waited_for() {
     world.expect(&["server 2 40 @11"]);
     world.expect_lost([0; 4], 0);
 
+    // Behind the hole there is more, all of it acknowledged.
+    let mut world = World::open();
+    world.send(Server, 0, &stream[..100]);
+    world.send(Server, 200, &stream[200..]);
+    world.receive(Client, stream.len());
+    world.later(11).tick();
+    world.expect(&["server 1 98/400 @0", "server 2 40 @0"]);
+    world.expect_lost([0; 4], 0);
+
     // A whole message was acknowledged that was not seen: nobody knows how many there were.
     let mut world = World::open();
     world.send(Server, 0, &stream[..402]);
@@ -588,7 +602,14 @@ fn an_acknowledged_hole_is_not_waited_for() {
     world.send(Server, 444, &response(3, 40));
     world.expect(&["server 1 400 @0", "server 3 40 @11"]);
 
-    // FIN counts as a byte, whether it was seen or not.
+    // FIN counts as a byte, but is none of the message.
+    let mut world = World::open();
+    world.send(Server, 0, &stream[..100]);
+    world.raw(Server, FIN, 403, &[], 0);
+    world.receive(Client, 403);
+    world.later(11).tick();
+    world.expect(&["server 1 98/400 @0"]);
+    world.expect_lost([0; 4], 0);
     for seen in [false, true] {
         let mut world = World::open();
         world.send(Server, 0, &stream);
@@ -897,6 +918,16 @@ fn memory_is_bounded() {
     world.finish();
     assert_eq!(world.notes.0.len(), 20);
     world.expect_lost([0, evicted, 0, 0], 0);
+
+    // The least recently used gives way.
+    let mut world = World::with(limits);
+    flood(&mut world, 3, 20_000);
+    world.client.set_port(10_000);
+    world.later(1).send(Server, 20_000, &response(0, 60_000)[20_000..20_001]);
+    world.client.set_port(10_009);
+    world.handshake();
+    world.send(Server, 0, &response(9, 60_000)[..30_000]);
+    world.expect(&["server 1 19998/60000 @2"]);
 
     // A prefix claims nothing.
     let mut world = World::open();
