@@ -5,9 +5,9 @@
 //! once. Deliberately absent: seeking, so that a pipe is as good as a file; looking for the next good record behind a
 //! broken one, which would guess.
 //!
-//! Both formats are read here and by no library: pcap-file 2.0 allocates for each record and gives up on a file where a
-//! packet could be left out; pcap-parser 0.17 knows neither times in powers of two, nor offsets of big-endian files,
-//! nor obsolete packet blocks, and allocates for the options of each packet.
+//! Both formats are read here and by no library: pcap-file 2.0 takes every stamp of pcapng for nanoseconds, whatever the
+//! interface says; pcap-parser 0.17 knows neither times in powers of two nor offsets of big-endian files. Both
+//! allocate for a packet's options.
 
 mod clock;
 mod error;
