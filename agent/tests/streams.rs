@@ -577,8 +577,8 @@ fn every_packet_has_its_result() {
     world.expect(&["192.0.2.1:4000 three.test. 3 in 1 ms in part", "192.0.2.1:4000 four.test. 1 in 1 ms"]);
 
     // A message that is none does not end the stream, and one that goes the wrong way is none.
-    assert_eq!(world.send(true, &[0, 3, 1, 2, 3]), PacketResult::NotDns);
-    assert_eq!(world.send(true, &[0, 0]), PacketResult::NotDns);
+    assert_eq!(world.send(true, &[0, 3, 1, 2, 3]), PacketResult::Malformed);
+    assert_eq!(world.send(true, &[0, 0]), PacketResult::Malformed);
     let mut malformed = query(5, "five.test");
     malformed[14] = 0xff;
     assert_eq!(world.send(true, &malformed), PacketResult::Malformed);
