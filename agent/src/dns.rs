@@ -325,6 +325,8 @@ pub struct Response {
     pub length: usize,
     /// Only the beginning of the message was seen: the sections may lack records.
     pub partial: bool,
+    /// It came in fragments; its bytes do not tell ([`Message::set_fragmented`]).
+    pub fragmented: bool,
 }
 
 impl Response {
@@ -371,6 +373,13 @@ impl Message {
         match self {
             Self::Query(query) => query.edns,
             Self::Response(response) => response.edns,
+        }
+    }
+
+    /// Notes of a response whether it came in fragments; of a query nobody asks.
+    pub fn set_fragmented(&mut self, fragmented: bool) {
+        if let Self::Response(response) = self {
+            response.fragmented = fragmented;
         }
     }
 
@@ -442,6 +451,7 @@ fn read(bytes: &[u8], length: usize, partial: bool) -> Result<Message, DecodeErr
         edns,
         length,
         partial,
+        fragmented: false,
     }))
 }
 

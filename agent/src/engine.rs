@@ -3,14 +3,17 @@
 //! Input: [`Frame`] and the watermark. Output: [`Report`], and the counts in [`Tally`]. Deliberately absent: I/O and
 //! clocks, so that a capture file, a live kernel and a test drive exactly the same code.
 
+mod fragments;
+
 use std::time::Duration;
 
-use crate::capture::frame::{Frame, Timestamp};
+use crate::capture::frame::{Frame, Place, Timestamp};
 use crate::capture::vantage::{Verdict, judge};
 use crate::correlate::{Correlator, Event, Limits, Observation, Vantage};
 use crate::dns::{self, Message};
 use crate::maps::Set;
-use crate::packet::{self, Flow, Fragment, Packet, Payload, Transport};
+use crate::packet::fragments::{FragmentLimits, Reassembly};
+use crate::packet::{self, Flow, Packet, Payload, Transport};
 use crate::tally::{PacketResult, Tally, TallyLimits};
 
 /// Frames may be out of order by milliseconds; one that is this much older than the latest comes by another clock.
@@ -52,6 +55,7 @@ pub enum Report<'a> {
 pub struct Engine {
     ports: Set<u16>,
     messages: bool,
+    fragments: Reassembly,
     correlator: Correlator,
     tally: Tally,
     /// The time of the latest frame.
@@ -64,6 +68,7 @@ impl Engine {
         Self {
             ports: config.ports,
             messages: config.messages,
+            fragments: Reassembly::new(FragmentLimits::default()),
             correlator: Correlator::new(config.limits),
             tally: Tally::new(config.tally),
             latest: Timestamp::default(),
@@ -95,35 +100,36 @@ impl Engine {
         }
         self.latest = self.latest.max(frame.time);
         let payload = match packet::parse(frame) {
-            Ok(Packet::Payload(payload)) => Ok(payload),
-            Ok(Packet::Fragment(fragment)) if fragment.offset != 0 => return self.tally.later_fragment(),
-            Ok(Packet::Fragment(Fragment { key, hop_limit, bytes, missing, .. })) => {
-                packet::parse_fragmented(&key, hop_limit, bytes, missing)
-            }
-            Err(error) => Err(error),
-        };
-        let payload = match payload {
-            Ok(payload) => payload,
+            Ok(Packet::Payload(payload)) => payload,
+            Ok(Packet::Fragment(fragment)) => return self.fragment(frame, &fragment, emit),
             Err(error) => return self.undecoded(frame, error, emit),
         };
-        let Some(to_server) = self.to_server(&payload) else { return self.tally.filtered() };
+        let Some(to_server) = to_server(&self.ports, &payload) else { return self.tally.filtered() };
+        self.payload(frame, &payload, to_server, emit).count(&mut self.tally);
+    }
+
+    /// Takes one payload through the rooms behind `packet`; `frame` tells its time and place.
+    fn payload(
+        &mut self,
+        frame: &Frame<'_>,
+        payload: &Payload<'_>,
+        to_server: bool,
+        emit: &mut dyn FnMut(Report<'_>),
+    ) -> Counted {
         self.tally.span(frame.time);
-        let (certain, fallback) = match judge(frame.place.as_ref(), to_server) {
-            Verdict::Certain(vantage) => (true, vantage),
-            Verdict::NodeOrUplink => (false, Vantage::Uplink),
-        };
-        let mut pass = Pass { frame, payload: &payload, to_server, vantage: None, copy: false };
+        let mut pass = Pass { frame, payload, to_server, vantage: None, copy: false };
         let result = match payload.flow.transport {
             Transport::Udp => self.udp(&mut pass, emit),
             Transport::Tcp => self.tcp(&mut pass, emit),
         };
         let result = if pass.copy { PacketResult::Duplicate } else { result };
-        let vantage = pass.vantage.unwrap_or(fallback);
-        self.tally.packet(vantage, result, certain);
+        let counted = Counted::new(frame.place.as_ref(), to_server, result);
+        Counted { vantage: pass.vantage.unwrap_or(counted.vantage), ..counted }
     }
 
     /// Tells the rooms that everything before `watermark` has been seen.
     pub fn tick(&mut self, watermark: Timestamp, emit: &mut dyn FnMut(Report<'_>)) {
+        let watermark = self.tick_fragments(watermark, emit);
         let Self { correlator, tally, .. } = self;
         correlator.tick(watermark, &mut |event| {
             tally.event(&event);
@@ -133,27 +139,12 @@ impl Engine {
 
     /// Ends what still waits, at the end of the capture.
     pub fn finish(&mut self, end: Timestamp, emit: &mut dyn FnMut(Report<'_>)) {
+        self.finish_fragments(emit);
         let Self { correlator, tally, .. } = self;
         correlator.finish(end, &mut |event| {
             tally.event(&event);
             emit(Report::Event(event));
         });
-    }
-
-    /// Does the packet go to a server? `None`: neither port is one.
-    fn to_server(&self, payload: &Payload<'_>) -> Option<bool> {
-        let from = self.ports.contains(&payload.flow.source.port());
-        let to = self.ports.contains(&payload.flow.destination.port());
-        match (from, to) {
-            (false, false) => None,
-            (false, true) => Some(true),
-            (true, false) => Some(false),
-            // An old resolver asks from port 53: the QR bit tells, as in the kernel half.
-            (true, true) if payload.flow.transport == Transport::Udp => {
-                Some(payload.bytes.get(2).is_none_or(|flags| flags & 0x80 == 0))
-            }
-            (true, true) => Some(true),
-        }
     }
 
     fn undecoded(&mut self, frame: &Frame<'_>, error: packet::DecodeError, emit: &mut dyn FnMut(Report<'_>)) {
@@ -177,7 +168,6 @@ impl Engine {
         let length = payload.bytes.len() + payload.missing;
         match self.message(pass, payload.bytes, length, emit) {
             // The sender wrote it right, whatever is left of it here.
-            _ if payload.fragmented => PacketResult::Fragment,
             _ if payload.missing > 0 => PacketResult::Snap,
             whole => whole,
         }
@@ -249,9 +239,10 @@ impl Engine {
     fn observe(
         &mut self,
         pass: &mut Pass<'_, '_>,
-        message: Message,
+        mut message: Message,
         emit: &mut dyn FnMut(Report<'_>),
     ) -> PacketResult {
+        message.set_fragmented(pass.payload.fragmented);
         // A "response" to a server or a "query" from one is no part of any transaction.
         if matches!(message, Message::Query(_)) != pass.to_server {
             return PacketResult::NotDns;
@@ -290,6 +281,44 @@ struct Pass<'a, 'b> {
     vantage: Option<Vantage>,
     /// It was a second sighting.
     copy: bool,
+}
+
+/// Does the packet go to one of the server `ports`? `None`: neither of its ports is one.
+fn to_server(ports: &Set<u16>, payload: &Payload<'_>) -> Option<bool> {
+    let from = ports.contains(&payload.flow.source.port());
+    let to = ports.contains(&payload.flow.destination.port());
+    match (from, to) {
+        (false, false) => None,
+        (false, true) => Some(true),
+        (true, false) => Some(false),
+        // An old resolver asks from port 53: the QR bit tells, as in the kernel half.
+        (true, true) if payload.flow.transport == Transport::Udp => {
+            Some(payload.bytes.get(2).is_none_or(|flags| flags & 0x80 == 0))
+        }
+        (true, true) => Some(true),
+    }
+}
+
+/// A packet on its way into the ledger.
+struct Counted {
+    vantage: Vantage,
+    result: PacketResult,
+    /// Its place alone told the vantage.
+    certain: bool,
+}
+
+impl Counted {
+    /// As place and direction judge.
+    fn new(place: Option<&Place>, to_server: bool, result: PacketResult) -> Self {
+        match judge(place, to_server) {
+            Verdict::Certain(vantage) => Self { vantage, result, certain: true },
+            Verdict::NodeOrUplink => Self { vantage: Vantage::Uplink, result, certain: false },
+        }
+    }
+
+    fn count(self, tally: &mut Tally) {
+        tally.packet(self.vantage, self.result, self.certain);
+    }
 }
 
 /// Looks like the header and question of a response: QR set, opcode QUERY, Z clear, one question.

@@ -135,6 +135,7 @@ fn add_response(object: &mut Map<String, Value>, response: &Response) {
     object.insert("response_bytes".into(), response.length.into());
     object.insert("response_edns".into(), of_edns(response.edns));
     object.insert("partial".into(), response.partial.into());
+    object.insert("response_fragmented".into(), response.fragmented.into());
     object.insert("answers".into(), of_answers(response));
 }
 

@@ -19,6 +19,7 @@ use crate::dns::{Rcode, RecordType};
 use crate::live::{Live, PacketCounts, Shared};
 use crate::maps::Map;
 use crate::packet::Transport;
+use crate::packet::fragments::GiveUp;
 use crate::tally::{Buckets, DURATION_BOUNDS, PacketResult, SIZE_BOUNDS, Series, Subject};
 
 /// What stands before every name.
@@ -308,6 +309,12 @@ fn agent(writer: &mut Writer<'_>, live: &Live, build: &Build) -> fmt::Result {
         },
     );
     writer.counter("orphan_responses", "Responses without a waiting query", orphans)?;
+    writer.counter(
+        "fragments_given_up",
+        "Datagrams of these ports that were not put together from their fragments",
+        GiveUp::ALL
+            .map(|reason| (vec![("reason", reason.as_str().to_owned())], tally.fragments.given_up(reason))),
+    )?;
     attachments(writer, counters)?;
     series(writer, live)?;
     let programs = || counters.programs.iter().map(|runs| (vec![("program", runs.program.to_owned())], runs));

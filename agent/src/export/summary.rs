@@ -9,6 +9,7 @@ use super::text::milliseconds;
 use crate::capture::counters::CaptureCounters;
 use crate::dns::Rcode;
 use crate::maps::Map;
+use crate::packet::fragments::GiveUp;
 use crate::tally::{PacketResult, ServerSummary, Tally};
 
 /// Servers that are listed.
@@ -163,19 +164,19 @@ fn write_losses(out: &mut String, tally: &Tally, counters: Option<&CaptureCounte
     let captured = tally.captured();
     let dropped = counters.map_or(0, CaptureCounters::total_drops);
     out.push_str(&statistics(tally, counters));
-    let fragments = tally.later_fragments + counters.map_or(0, |counters| counters.later_fragments);
+    let unascribed = tally.fragments.unascribed + counters.map_or(0, |counters| counters.later_fragments);
+    let mut unread = write_given_up(out, tally)?;
     let result = |wanted: PacketResult| -> u64 {
         tally.packets.iter().filter(|((_, result), _)| *result == wanted).map(|(_, count)| count).sum()
     };
     let notes = [
-        (fragments, "later fragments, not read since they carry no ports"),
+        (unascribed, "later fragments without the first, which has the ports"),
         (result(PacketResult::TcpPartial), "TCP segments with a part of a message, not put together"),
         (result(PacketResult::Snap), "packets cut off by the capture"),
         (result(PacketResult::Malformed), "malformed packets (-v shows them)"),
         (result(PacketResult::NotDns), "packets of these ports that are not DNS"),
         (tally.evictions, "waiting queries given up for want of room (--max-inflight)"),
     ];
-    let mut unread = 0;
     for (count, what) in notes.into_iter().filter(|(count, _)| *count > 0) {
         unread += count;
         writeln!(out, "{what}: {}", grouped(count))?;
@@ -195,6 +196,19 @@ fn write_losses(out: &mut String, tally: &Tally, counters: Option<&CaptureCounte
         grouped(dropped),
         grouped(dropped)
     )
+}
+
+/// Datagrams that were not put together, with the reasons; gives how many.
+fn write_given_up(out: &mut String, tally: &Tally) -> Result<u64, fmt::Error> {
+    let reasons = GiveUp::ALL.map(|reason| (reason.as_str(), tally.fragments.given_up(reason)));
+    let all = reasons.iter().map(|(_, count)| count).sum();
+    if all > 0 {
+        let there = reasons.iter().filter(|(_, count)| *count > 0);
+        let list: Vec<String> =
+            there.map(|(reason, count)| format!("{reason} {}", grouped(*count))).collect();
+        writeln!(out, "datagrams not put together: {} ({})", grouped(all), list.join(", "))?;
+    }
+    Ok(all)
 }
 
 /// tcpdump's three lines.

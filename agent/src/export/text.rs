@@ -251,6 +251,9 @@ fn verbose(transaction: &Transaction, names: &InterfaceNames) -> String {
             edns(response.edns),
             flags(&response.header)
         );
+        if response.fragmented {
+            text.push_str(" fragmented");
+        }
     }
     if let Some(place) = parties.place {
         let unknown = place.ifindex.to_string();

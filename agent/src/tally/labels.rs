@@ -13,13 +13,13 @@ pub enum PacketResult {
     TcpControl,
     /// A TCP segment with a part of a message.
     TcpPartial,
-    /// A fragment of a larger datagram.
+    /// A fragment of a larger datagram to or from a server, whatever that held.
     Fragment,
     /// An illegal header, question or record.
     Malformed,
     /// Not a DNS message, or one that goes the wrong way.
     NotDns,
-    /// A second sighting of a message in a file that does not say where.
+    /// A second sighting of a message in a file that does not say where, or of a fragment.
     Duplicate,
     /// A message whose end was not captured.
     Snap,

@@ -16,6 +16,7 @@ use crate::correlate::{Event, OrphanReason, Outcome, Parties, Stray, Transaction
 use crate::dns::{Edns, Message, Name, Rcode, RecordType, Response};
 use crate::maps::Map;
 use crate::packet::Transport;
+use crate::packet::fragments::FragmentCounts;
 
 pub use labels::{BufferSize, PacketResult, Resolver};
 use labels::{listed, listed_rcode};
@@ -148,8 +149,8 @@ pub struct Tally {
     pub passing_packets: u64,
     /// Packets that were delivered but are no DNS by port.
     pub filtered: u64,
-    /// Second and later fragments, which carry no ports.
-    pub later_fragments: u64,
+    /// Datagrams that were not put together, and fragments that nobody can ascribe: those are in no other count.
+    pub fragments: FragmentCounts,
     /// Queries and responses.
     pub messages: (u64, u64),
     /// Open queries that gave way.
@@ -173,7 +174,7 @@ impl Tally {
             node_packets: 0,
             passing_packets: 0,
             filtered: 0,
-            later_fragments: 0,
+            fragments: FragmentCounts::default(),
             messages: (0, 0),
             evictions: 0,
             orphans: Map::default(),
@@ -207,10 +208,6 @@ impl Tally {
 
     pub(crate) fn filtered(&mut self) {
         self.filtered += 1;
-    }
-
-    pub(crate) fn later_fragment(&mut self) {
-        self.later_fragments += 1;
     }
 
     pub(crate) fn message(&mut self, message: &Message) {
