@@ -4,11 +4,16 @@
 //! padding, in the byte order of the machine, so that its bytes mean the same on both sides.
 #![no_std]
 
-/// Bytes of packet that one record holds at most; a longer TCP segment takes several records.
+/// Bytes of packet that one record holds at most; a longer packet takes several records.
 pub const MAX_RECORD_DATA: usize = 4096;
 
-/// Records of one TCP segment at most: 16 of 4,096 bytes hold a GSO segment of 64 KiB.
-pub const MAX_RECORDS_PER_PACKET: u32 = 16;
+/// Records of one packet at most: 17 of 4,096 bytes hold the largest IP packet, a GSO segment or a datagram on `lo`,
+/// with its link header.
+pub const MAX_RECORDS_PER_PACKET: u32 = 17;
+
+/// Later fragments follow the first of their packet within this time, in nanoseconds, or are not ascribed to it: the
+/// number that they share is used again. User space waits as long.
+pub const FRAGMENT_PATIENCE_NS: u64 = 1_000_000_000;
 
 /// Seen as it enters the interface: at the host end of a veth, what the pod sends.
 pub const INGRESS: usize = 0;
@@ -81,7 +86,7 @@ pub struct Record<const N: usize> {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct InterfaceState {
-    /// `OPTION_…`, the same on every CPU.
+    /// `OPTION_…` in the lower half, the same on every CPU; the upper half is 0.
     pub options: u32,
     /// The last value of [`RecordHeader::sequence`].
     pub sequence: u32,
@@ -91,9 +96,9 @@ pub struct InterfaceState {
     pub ring_full: [u64; CLASSES],
     /// Matched, but lost because the kernel could not read the packet's bytes, by class.
     pub short_read: [u64; CLASSES],
-    /// Delivered without its end: over 4,096 bytes of UDP, or over 64 KiB of TCP.
+    /// Delivered without its end: over 68 KiB.
     pub cut: u64,
-    /// Second and later fragments, which carry no ports and are not delivered, by direction.
+    /// Second and later fragments whose first was not seen before them, by direction: nobody knows whose they are.
     pub later_fragments: [u64; 2],
 }
 

@@ -8,6 +8,8 @@
 #![expect(missing_docs, reason = "the macro of aya-ebpf makes functions without; ours have theirs")]
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
+mod closer;
+
 use core::ptr::{addr_of_mut, read_volatile};
 
 use aya_ebpf::bindings::{BPF_F_NO_PREALLOC, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, TC_ACT_UNSPEC};
@@ -17,6 +19,7 @@ use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use aya_ebpf::macros::{classifier, map};
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf};
 use aya_ebpf::programs::TcContext;
+use closer::look_closer;
 use nslookout_ebpf::{
     BUCKET_NS, BUCKETS, EGRESS, FLAG_EGRESS, FLAG_LOCAL_SOCKET, FLAG_MORE, FLAG_RAW_IP, FLAG_TO_SERVER,
     FLAG_VLAN, INGRESS, InterfaceState, LinkLocalBuckets, LinkLocalKey, MAX_RECORD_DATA,
@@ -56,22 +59,9 @@ static LINKLOCAL_BUCKETS: HashMap<LinkLocalKey, LinkLocalBuckets> =
 const ETH_HEADER: usize = 14;
 const ETH_P_IPV4: u16 = 0x0800;
 const ETH_P_IPV6: u16 = 0x86dd;
-const ETH_P_8021Q: u16 = 0x8100;
-const ETH_P_8021AD: u16 = 0x88a8;
 
-const IPPROTO_HOPOPTS: u8 = 0;
 const IPPROTO_TCP: u8 = 6;
 const IPPROTO_UDP: u8 = 17;
-const IPPROTO_ROUTING: u8 = 43;
-const IPPROTO_FRAGMENT: u8 = 44;
-const IPPROTO_AH: u8 = 51;
-const IPPROTO_DSTOPTS: u8 = 60;
-const IPPROTO_MH: u8 = 135;
-
-/// IPv6 extension headers that are followed at most.
-const MAX_EXTENSION_HEADERS: usize = 8;
-/// VLAN tags in the packet's bytes that are followed at most (QinQ has two).
-const MAX_VLAN_TAGS: usize = 2;
 
 /// The packet is none of ours, or ends too early to tell.
 struct Pass;
@@ -129,34 +119,56 @@ struct Transport {
 fn try_capture<const RAW_IP: bool>(ctx: &TcContext, direction: usize) -> Result<(), Pass> {
     // SAFETY: a per-CPU value, and hooks of one CPU do not interrupt each other (softirqs are off while they run).
     unsafe { (*SEEN.get_ptr_mut(0).ok_or(Pass)?)[direction] += 1 };
+    let (ifindex, ethertype) = interface_and_ethertype(ctx);
+    if !RAW_IP && let Some((transport, ports)) = plain(ctx, ifindex, direction, ethertype) {
+        let to_server = select(ctx, &transport, ports)?;
+        return capture::<RAW_IP>(ctx, ifindex, direction, to_server).map(drop);
+    }
+    look_closer::<RAW_IP>(ctx.skb.skb, direction)
+}
+
+#[inline(always)]
+fn interface_and_ethertype(ctx: &TcContext) -> (u32, u16) {
     // SAFETY: the kernel passes a valid __sk_buff. The protocol is the ethertype in network byte order.
-    let (ifindex, ethertype) =
-        unsafe { ((*ctx.skb.skb).ifindex, u16::from_be((*ctx.skb.skb).protocol as u16)) };
-    let plain = if RAW_IP { None } else { plain(ctx, ifindex, direction, ethertype) };
-    let (transport, ports) = match plain {
-        Some(found) => found,
-        None => {
-            let transport = find_transport::<RAW_IP>(ctx, ifindex, direction, ethertype)?;
-            let ports: [u8; 4] = ctx.load(transport.offset).map_err(|_| Pass)?;
-            (transport, ports)
-        }
-    };
+    unsafe { ((*ctx.skb.skb).ifindex, u16::from_be((*ctx.skb.skb).protocol as u16)) }
+}
+
+/// Does the packet go to a server? [`Pass`]: neither of its ports is one's.
+#[inline(always)]
+fn select(ctx: &TcContext, transport: &Transport, ports: &[u8; 4]) -> Result<bool, Pass> {
     let from_server = has_bit(&PORTS, u16::from_be_bytes([ports[0], ports[1]]));
     let to_server = has_bit(&PORTS, u16::from_be_bytes([ports[2], ports[3]]));
-    let to_server = match (from_server, to_server) {
-        (false, false) => return Err(Pass),
-        (false, true) => true,
-        (true, false) => false,
+    match (from_server, to_server) {
+        (false, false) => Err(Pass),
+        (false, true) => Ok(true),
+        (true, false) => Ok(false),
         // Both ports are a server's: an old resolver asks from port 53. The QR bit tells, where UDP shows it.
         (true, true) if transport.protocol == IPPROTO_UDP => {
             let flags: u8 = ctx.load(transport.offset + 8 + 2).map_err(|_| Pass)?;
-            flags & 0x80 == 0
+            Ok(flags & 0x80 == 0)
         }
-        (true, true) => true,
-    };
+        (true, true) => Ok(true),
+    }
+}
 
+/// What became of a selected packet.
+struct Delivered {
+    /// All of it went into the ring.
+    whole: bool,
+    /// [`RecordHeader::flags`], but for those of single records.
+    flags: u16,
+}
+
+/// Delivers a selected packet.
+#[inline(always)]
+fn capture<const RAW_IP: bool>(
+    ctx: &TcContext,
+    ifindex: u32,
+    direction: usize,
+    to_server: bool,
+) -> Result<Delivered, Pass> {
     let state = INTERFACES.get_ptr_mut(ifindex).ok_or(Pass)?;
-    // SAFETY: as above, this CPU's own value.
+    // SAFETY: as in try_capture, this CPU's own value.
     let options = unsafe { (*state).options };
     let mut flags = 0;
     if direction == EGRESS {
@@ -173,25 +185,29 @@ fn try_capture<const RAW_IP: bool>(ctx: &TcContext, direction: usize) -> Result<
     if RAW_IP {
         flags |= FLAG_RAW_IP;
     }
-    deliver(ctx, state, ifindex, flags, transport.protocol == IPPROTO_TCP);
-    Ok(())
+    // The upper half is always 0, which the verifier cannot know: to it all flags are one now, and it follows what comes
+    // once, not once for each of them.
+    flags ^= (options >> 16) as u16;
+    Ok(Delivered { whole: deliver(ctx, state, ifindex, flags), flags })
 }
 
 /// The ordinary packet, read where it lies: Ethernet, IPv4 without options or IPv6 without extension headers, UDP or TCP.
-/// Nearly every packet is one, and a look at memory costs a tenth of a call to the kernel. `None`: look closer.
+/// Nearly every packet is one, and a look at memory costs a tenth of a call to the kernel. The ports are left where they
+/// lie. `None`: look closer.
 #[inline(always)]
-fn plain(ctx: &TcContext, ifindex: u32, direction: usize, ethertype: u16) -> Option<(Transport, [u8; 4])> {
+fn plain(ctx: &TcContext, ifindex: u32, direction: usize, ethertype: u16) -> Option<(Transport, &[u8; 4])> {
     match ethertype {
         ETH_P_IPV4 => {
             let header: &[u8; 24] = at(ctx, ETH_HEADER)?;
-            let fragment = u16::from_be_bytes([header[6], header[7]]) & 0x1fff;
+            // The offset of a fragment, and MF.
+            let fragment = u16::from_be_bytes([header[6], header[7]]) & 0x3fff;
             if header[0] != 0x45 || fragment != 0 || !is_transport(header[9]) {
                 return None;
             }
             count_linklocal(ifindex, direction, [header[14], header[15]], || mapped(header, 12));
             count_linklocal(ifindex, direction, [header[18], header[19]], || mapped(header, 16));
             let transport = Transport { offset: ETH_HEADER + 20, protocol: header[9] };
-            Some((transport, [header[20], header[21], header[22], header[23]]))
+            Some((transport, header.last_chunk()?))
         }
         ETH_P_IPV6 => {
             let header: &[u8; 44] = at(ctx, ETH_HEADER)?;
@@ -201,7 +217,7 @@ fn plain(ctx: &TcContext, ifindex: u32, direction: usize, ethertype: u16) -> Opt
             count_linklocal(ifindex, direction, [header[22], header[23]], || address(header, 8));
             count_linklocal(ifindex, direction, [header[38], header[39]], || address(header, 24));
             let transport = Transport { offset: ETH_HEADER + 40, protocol: header[6] };
-            Some((transport, [header[40], header[41], header[42], header[43]]))
+            Some((transport, header.last_chunk()?))
         }
         _ => None,
     }
@@ -218,90 +234,9 @@ fn at<const N: usize>(ctx: &TcContext, offset: usize) -> Option<&[u8; N]> {
     Some(unsafe { &*(start as *const [u8; N]) })
 }
 
-/// Walks link, VLAN and IP headers; counts link-local packets and later fragments on the way.
-#[inline(always)]
-fn find_transport<const RAW_IP: bool>(
-    ctx: &TcContext,
-    ifindex: u32,
-    direction: usize,
-    mut ethertype: u16,
-) -> Result<Transport, Pass> {
-    let mut offset = if RAW_IP { 0 } else { ETH_HEADER };
-    for _ in 0..MAX_VLAN_TAGS {
-        if ethertype != ETH_P_8021Q && ethertype != ETH_P_8021AD {
-            break;
-        }
-        let tag: [u8; 4] = ctx.load(offset).map_err(|_| Pass)?;
-        ethertype = u16::from_be_bytes([tag[2], tag[3]]);
-        offset += 4;
-    }
-    match ethertype {
-        ETH_P_IPV4 => {
-            let header: [u8; 20] = ctx.load(offset).map_err(|_| Pass)?;
-            count_linklocal(ifindex, direction, [header[14], header[15]], || mapped(&header, 12));
-            count_linklocal(ifindex, direction, [header[18], header[19]], || mapped(&header, 16));
-            if later_fragment(u16::from_be_bytes([header[6], header[7]]) & 0x1fff) {
-                return fragment(ifindex, direction);
-            }
-            transport(header[9], offset + ((header[0] & 0x0f) as usize) * 4)
-        }
-        ETH_P_IPV6 => {
-            let header: [u8; 40] = ctx.load(offset).map_err(|_| Pass)?;
-            count_linklocal(ifindex, direction, [header[22], header[23]], || address(&header, 8));
-            count_linklocal(ifindex, direction, [header[38], header[39]], || address(&header, 24));
-            let mut protocol = header[6];
-            offset += 40;
-            for _ in 0..MAX_EXTENSION_HEADERS {
-                match protocol {
-                    IPPROTO_HOPOPTS | IPPROTO_ROUTING | IPPROTO_DSTOPTS | IPPROTO_MH => {
-                        let head: [u8; 2] = ctx.load(offset).map_err(|_| Pass)?;
-                        protocol = head[0];
-                        offset += (head[1] as usize + 1) * 8;
-                    }
-                    IPPROTO_AH => {
-                        let head: [u8; 2] = ctx.load(offset).map_err(|_| Pass)?;
-                        protocol = head[0];
-                        offset += (head[1] as usize + 2) * 4;
-                    }
-                    IPPROTO_FRAGMENT => {
-                        let head: [u8; 4] = ctx.load(offset).map_err(|_| Pass)?;
-                        if later_fragment(u16::from_be_bytes([head[2], head[3]]) >> 3) {
-                            return fragment(ifindex, direction);
-                        }
-                        protocol = head[0];
-                        offset += 8;
-                    }
-                    _ => break,
-                }
-            }
-            transport(protocol, offset)
-        }
-        _ => Err(Pass),
-    }
-}
-
-#[inline(always)]
-fn transport(protocol: u8, offset: usize) -> Result<Transport, Pass> {
-    if is_transport(protocol) { Ok(Transport { offset, protocol }) } else { Err(Pass) }
-}
-
 #[inline(always)]
 fn is_transport(protocol: u8) -> bool {
     protocol == IPPROTO_UDP || protocol == IPPROTO_TCP
-}
-
-/// `offset` in units of 8 bytes: only the first fragment has ports.
-#[inline(always)]
-fn later_fragment(offset: u16) -> bool {
-    offset != 0
-}
-
-#[inline(always)]
-fn fragment(ifindex: u32, direction: usize) -> Result<Transport, Pass> {
-    let state = INTERFACES.get_ptr_mut(ifindex).ok_or(Pass)?;
-    // SAFETY: as in try_capture, this CPU's own value.
-    unsafe { (*state).later_fragments[direction] += 1 };
-    Err(Pass)
 }
 
 /// The IPv4 address at `start` as `::ffff:a.b.c.d`.
@@ -402,14 +337,13 @@ fn has_bit(bits: &Array<u64>, value: u16) -> bool {
     }
 }
 
-/// Copies the packet into the ring: UDP in one record, a TCP segment in as many as it takes.
+/// Copies the packet into the ring, in as many records as it takes; tells whether all of it went in.
 #[inline(always)]
-fn deliver(ctx: &TcContext, state: *mut InterfaceState, ifindex: u32, flags: u16, tcp: bool) {
+fn deliver(ctx: &TcContext, state: *mut InterfaceState, ifindex: u32, flags: u16) -> bool {
     let packet_length = ctx.len();
-    let class = class_of(flags);
-    // SAFETY: this CPU's own value (see try_capture); `class` is below CLASSES. The helpers read a clock and a number.
+    // SAFETY: this CPU's own value (see try_capture). The helpers read a clock and a number.
     let (sequence, timestamp_ns, cpu) = unsafe {
-        (*state).matched[class] += 1;
+        (*state).matched[class_of(flags)] += 1;
         (*state).sequence = (*state).sequence.wrapping_add(1);
         ((*state).sequence, bpf_ktime_get_ns(), bpf_get_smp_processor_id())
     };
@@ -434,18 +368,17 @@ fn deliver(ctx: &TcContext, state: *mut InterfaceState, ifindex: u32, flags: u16
             header.vlan_protocol = u16::from_be((*ctx.skb.skb).vlan_proto as u16);
         }
     }
-    let most = if tcp { MAX_RECORDS_PER_PACKET } else { 1 };
     let mut loss = None;
     for part in 0..MAX_RECORDS_PER_PACKET {
         let offset = part * MAX_RECORD_DATA as u32;
-        if part >= most || offset >= packet_length {
+        if offset >= packet_length {
             break;
         }
         header.offset = offset;
         let rest = packet_length - offset;
         header.captured = if rest > MAX_RECORD_DATA as u32 { MAX_RECORD_DATA as u32 } else { rest };
         header.flags &= !FLAG_MORE;
-        if rest > MAX_RECORD_DATA as u32 && part + 1 < most {
+        if rest > MAX_RECORD_DATA as u32 && part + 1 < MAX_RECORDS_PER_PACKET {
             header.flags |= FLAG_MORE;
         }
         if let Err(reason) = copy_part(ctx, &header) {
@@ -453,15 +386,17 @@ fn deliver(ctx: &TcContext, state: *mut InterfaceState, ifindex: u32, flags: u16
             break;
         }
     }
-    // SAFETY: as above.
+    // SAFETY: as above; a class is below CLASSES. The flags are read anew for the reason told in `copy_into`.
     unsafe {
+        let class = class_of(read_volatile(&raw const header.flags));
         match loss {
             Some(Loss::RingFull) => (*state).ring_full[class] += 1,
             Some(Loss::ShortRead) => (*state).short_read[class] += 1,
-            None if packet_length > most * MAX_RECORD_DATA as u32 => (*state).cut += 1,
+            None if packet_length > MAX_RECORDS_PER_PACKET * MAX_RECORD_DATA as u32 => (*state).cut += 1,
             None => {}
         }
     }
+    loss.is_none()
 }
 
 /// Copies one part into a record of the smallest class that holds it.

@@ -5,7 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use nslookout::engine::{Engine, EngineConfig};
 use nslookout::export::http;
 use nslookout::export::metrics::{Build, Metrics};
 use nslookout::live::Shared;
-use nslookout::packet::{self, Fragment, Packet};
+use nslookout::packet::{self, Fragment, Packet, Payload};
 use nslookout::tally::TallyLimits;
 
 fn data(name: &str) -> PathBuf {
@@ -37,22 +37,27 @@ struct Recorded {
     to_server: bool,
 }
 
-/// The packets of a capture that the kernel half would deliver: whole datagrams and first fragments.
+/// The packets of a capture that the kernel half would deliver; later fragments go where the first went.
 fn recorded(name: &str) -> Vec<Recorded> {
     let mut frames = Vec::new();
+    let mut first_went = HashMap::new();
     PcapFileSource::open(&data(&format!("{name}.pcap"))).unwrap().drain(usize::MAX, &mut |frame| {
-        let payload = match packet::parse(frame) {
-            Ok(Packet::Payload(payload)) => payload,
+        let to_server = |payload: Payload<'_>| payload.flow.destination.port() == 53;
+        let to_server = match packet::parse(frame) {
+            Ok(Packet::Payload(payload)) => to_server(payload),
             Ok(Packet::Fragment(Fragment { key, hop_limit, offset: 0, bytes, missing, .. })) => {
-                packet::parse_fragmented(&key, hop_limit, bytes, missing).unwrap()
+                let first = packet::parse_fragmented(&key, hop_limit, bytes, missing).unwrap();
+                first_went.insert(key, to_server(first));
+                to_server(first)
             }
-            _ => return,
+            Ok(Packet::Fragment(Fragment { key, .. })) => first_went[&key],
+            Err(_) => return,
         };
         frames.push(Recorded {
             time: frame.time,
             link_type: frame.link_type,
             bytes: frame.bytes.to_vec(),
-            to_server: payload.flow.destination.port() == 53,
+            to_server,
         });
     });
     assert!(!frames.is_empty(), "{name}");

@@ -103,7 +103,7 @@ pub struct CaptureCounters {
     pub lost_at: Vec<(String, DropReason, u64)>,
     /// Packets that ran through the hooks, of whatever kind.
     pub seen: u64,
-    /// Second and later fragments, which carry no ports and are not delivered.
+    /// Second and later fragments whose first was not seen before them, and which were not delivered.
     pub later_fragments: u64,
     /// Interfaces under watch now.
     pub interfaces: Vec<WatchedInterface>,

@@ -362,7 +362,7 @@ impl Assembler {
 }
 
 /// Accepts UDP and TCP to and from `ports`, and what only user space can judge: tags in the bytes, IPv6 extension
-/// headers, later fragments (to be counted).
+/// headers, and fragments, of which the first tells whose the others are.
 fn filter(ports: &Set<u16>) -> Vec<libc::sock_filter> {
     let mut program = Assembler::default();
     // On `lo`, which is number 1 everywhere, every packet passes twice; once is enough.
@@ -383,7 +383,8 @@ fn filter(ports: &Set<u16>) -> Vec<libc::sock_filter> {
     program.jump(JEQ, 6, To::Ipv4Transport, To::Reject);
     program.label(To::Ipv4Transport);
     program.line(LD_H_ABS, NETWORK + 6);
-    program.jump(JSET, 0x1fff, To::Accept, To::Next);
+    // The offset of a fragment, and MF.
+    program.jump(JSET, 0x3fff, To::Accept, To::Next);
     program.line(LDX_MSH, NETWORK);
     program.jump(JEQ, 0, To::Ports, To::Ports);
 

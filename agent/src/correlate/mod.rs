@@ -46,8 +46,6 @@ pub struct Observation {
     pub hop_limit: u8,
     /// Does the destination port belong to the server?
     pub to_server: bool,
-    /// It came in fragments.
-    pub fragmented: bool,
     /// What was said.
     pub message: Message,
 }

@@ -140,6 +140,8 @@ pub struct Query {
     pub edns: Option<Edns>,
     /// Length of the message in bytes.
     pub length: usize,
+    /// It came in fragments; its bytes do not tell ([`Message::set_fragmented`]).
+    pub fragmented: bool,
     /// The first illegal thing in a message that was read all the same.
     pub defect: Option<DecodeError>,
     /// The data of the OPT record; most have none.
@@ -176,6 +178,8 @@ pub struct Response {
     pub length: usize,
     /// The sections may lack records: only the beginning of the message was seen, or a record cannot be read.
     pub partial: bool,
+    /// It came in fragments; its bytes do not tell ([`Message::set_fragmented`]).
+    pub fragmented: bool,
     /// The first illegal thing in a message that was read all the same.
     pub defect: Option<DecodeError>,
     /// A record of the type asked stands in the answer section.
@@ -283,6 +287,22 @@ impl Message {
         }
     }
 
+    /// It came in fragments.
+    pub fn fragmented(&self) -> bool {
+        match self {
+            Self::Query(query) => query.fragmented,
+            Self::Response(response) => response.fragmented,
+        }
+    }
+
+    /// Notes whether it came in fragments.
+    pub fn set_fragmented(&mut self, fragmented: bool) {
+        match self {
+            Self::Query(query) => query.fragmented = fragmented,
+            Self::Response(response) => response.fragmented = fragmented,
+        }
+    }
+
     /// The first illegal thing in a message that was read all the same.
     pub fn defect(&self) -> Option<DecodeError> {
         match self {
@@ -334,6 +354,7 @@ fn message(walk: Walk, bytes: &[u8], length: usize) -> Message {
             question,
             edns,
             length,
+            fragmented: false,
             defect,
             options: bytes[options].into(),
         });
@@ -346,6 +367,7 @@ fn message(walk: Walk, bytes: &[u8], length: usize) -> Message {
         edns,
         length,
         partial: !walk.complete,
+        fragmented: false,
         defect,
         answered: walk.answered,
         message: bytes.into(),

@@ -27,7 +27,7 @@ pub fn object(event: &Event, names: &InterfaceNames) -> Option<Value> {
 
 /// The object of one message.
 pub fn message(observation: &Observation, names: &InterfaceNames) -> Value {
-    let Observation { time: seen, place, flow, fragmented, message, .. } = observation;
+    let Observation { time: seen, place, flow, message, .. } = observation;
     let mut object = Map::new();
     object.insert("time".into(), time(*seen));
     add_place(&mut object, place.as_ref(), names);
@@ -36,7 +36,7 @@ pub fn message(observation: &Observation, names: &InterfaceNames) -> Value {
     object.insert("source_port".into(), flow.source.port().into());
     object.insert("destination".into(), flow.destination.ip().to_string().into());
     object.insert("destination_port".into(), flow.destination.port().into());
-    object.insert("fragmented".into(), (*fragmented).into());
+    object.insert("fragmented".into(), message.fragmented().into());
     let header = message.header();
     object.insert("id".into(), header.id.into());
     object.insert("flags".into(), header.flags.into());
@@ -139,6 +139,7 @@ fn add_response(object: &mut Map<String, Value>, response: &Response) {
     object.insert("response_bytes".into(), response.length.into());
     object.insert("response_edns".into(), of_edns(response.edns, &response.options().collect::<Vec<_>>()));
     object.insert("partial".into(), response.partial.into());
+    object.insert("response_fragmented".into(), response.fragmented.into());
     object.insert("answers".into(), of_answers(response));
 }
 

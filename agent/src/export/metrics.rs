@@ -18,8 +18,7 @@ use crate::correlate::{OrphanReason, Vantage};
 use crate::dns::{Rcode, RecordType};
 use crate::live::{Live, PacketCounts, Shared};
 use crate::maps::Map;
-use crate::packet::Transport;
-use crate::packet::tcp::GiveUp;
+use crate::packet::{Transport, fragments, tcp};
 use crate::tally::{Buckets, DURATION_BOUNDS, MalformedKind, PacketResult, SIZE_BOUNDS, Series, Subject};
 
 /// What stands before every name.
@@ -319,7 +318,7 @@ fn agent(writer: &mut Writer<'_>, live: &Live, build: &Build) -> fmt::Result {
         },
     );
     writer.counter("orphan_responses", "Responses without a waiting query", orphans)?;
-    let given_up = GiveUp::ALL
+    let given_up = tcp::GiveUp::ALL
         .map(|reason| (vec![("reason", reason.as_str().to_owned())], tally.streams.given_up(reason)));
     writer.counter(
         "tcp_given_up",
@@ -328,6 +327,12 @@ fn agent(writer: &mut Writer<'_>, live: &Live, build: &Build) -> fmt::Result {
     )?;
     let skipped = [(vec![], tally.streams.skipped_bytes)];
     writer.counter("tcp_skipped_bytes", "Bytes of TCP streams whose beginning was not seen", skipped)?;
+    writer.counter(
+        "fragments_given_up",
+        "Datagrams of these ports that were not put together from their fragments",
+        fragments::GiveUp::ALL
+            .map(|reason| (vec![("reason", reason.as_str().to_owned())], tally.fragments.given_up(reason))),
+    )?;
     attachments(writer, counters)?;
     series(writer, live)?;
     let programs = || counters.programs.iter().map(|runs| (vec![("program", runs.program.to_owned())], runs));

@@ -9,7 +9,7 @@ use super::text::milliseconds;
 use crate::capture::counters::CaptureCounters;
 use crate::dns::Rcode;
 use crate::maps::Map;
-use crate::packet::tcp::GiveUp;
+use crate::packet::{fragments, tcp};
 use crate::tally::{PacketResult, ServerSummary, Tally};
 
 /// Servers that are listed.
@@ -167,23 +167,37 @@ fn write_losses(out: &mut String, tally: &Tally, counters: Option<&CaptureCounte
     let captured = tally.captured();
     let dropped = counters.map_or(0, CaptureCounters::total_drops);
     out.push_str(&statistics(tally, counters));
-    let fragments = tally.later_fragments + counters.map_or(0, |counters| counters.later_fragments);
+    let unascribed = tally.fragments.unascribed + counters.map_or(0, |counters| counters.later_fragments);
     let result = |wanted: PacketResult| -> u64 {
         tally.packets.iter().filter(|((_, result), _)| *result == wanted).map(|(_, count)| count).sum()
     };
     let notes = [
-        (fragments, "later fragments, not read since they carry no ports"),
+        (unascribed, "later fragments without the first, which has the ports"),
         (result(PacketResult::Snap), "packets cut off by the capture"),
         (result(PacketResult::NotDns), "packets of these ports that are not DNS"),
         (tally.evictions, "waiting queries given up for want of room (--max-inflight)"),
+        (tally.streams.skipped_bytes, "bytes of TCP streams whose beginning was not seen, not read"),
+        (tally.streams.beginnings, "TCP messages of which only the beginning was seen"),
     ];
     let mut unread = 0;
     for (count, what) in notes.into_iter().filter(|(count, _)| *count > 0) {
         unread += count;
         writeln!(out, "{what}: {}", grouped(count))?;
     }
-    unread += write_streams(out, tally)?;
-    unread += write_malformed(out, tally)?;
+    unread += write_reasons(
+        out,
+        "datagrams not put together",
+        fragments::GiveUp::ALL.map(|reason| (reason.as_str(), tally.fragments.given_up(reason))),
+    )?;
+    unread += write_reasons(
+        out,
+        "TCP streams given up",
+        tcp::GiveUp::ALL.map(|reason| (reason.as_str(), tally.streams.given_up(reason))),
+    )?;
+    let mut kinds: Vec<_> = tally.malformed.iter().collect();
+    kinds.sort_by_key(|(kind, count)| (std::cmp::Reverse(**count), **kind));
+    let kinds = kinds.into_iter().map(|(kind, count)| (kind.as_str(), *count));
+    unread += write_reasons(out, "malformed packets (-v shows them)", kinds)?;
     for (interface, reason, count) in counters.iter().flat_map(|counters| &counters.lost_at) {
         writeln!(out, "lost at {interface}: {} ({})", grouped(*count), reason.as_str())?;
     }
@@ -201,37 +215,18 @@ fn write_losses(out: &mut String, tally: &Tally, counters: Option<&CaptureCounte
     )
 }
 
-/// What was not read of TCP streams; gives how often and how much that was.
-fn write_streams(out: &mut String, tally: &Tally) -> Result<u64, fmt::Error> {
-    let streams = &tally.streams;
-    let reasons = GiveUp::ALL.map(|reason| (reason.as_str(), streams.given_up(reason)));
-    let given_up: u64 = reasons.iter().map(|(_, count)| count).sum();
-    if given_up > 0 {
-        let listed = reasons.iter().filter(|(_, count)| *count > 0);
-        let listed: Vec<String> =
-            listed.map(|(reason, count)| format!("{reason} {}", grouped(*count))).collect();
-        writeln!(out, "TCP streams given up: {} ({})", grouped(given_up), listed.join(", "))?;
-    }
-    let skipped = streams.skipped_bytes;
-    if skipped > 0 {
-        writeln!(out, "bytes of TCP streams whose beginning was not seen, not read: {}", grouped(skipped))?;
-    }
-    let beginnings = streams.beginnings;
-    if beginnings > 0 {
-        writeln!(out, "TCP messages of which only the beginning was seen: {}", grouped(beginnings))?;
-    }
-    Ok(given_up + skipped + beginnings)
-}
-
-/// How many packets and messages were illegal, and why; gives their number.
-fn write_malformed(out: &mut String, tally: &Tally) -> Result<u64, fmt::Error> {
-    let mut kinds: Vec<_> = tally.malformed.iter().collect();
-    kinds.sort_by_key(|(kind, count)| (std::cmp::Reverse(**count), **kind));
-    let all = kinds.iter().map(|(_, count)| **count).sum();
+/// A count with what it is made of, if there is any; gives the count.
+fn write_reasons(
+    out: &mut String,
+    what: &str,
+    reasons: impl IntoIterator<Item = (&'static str, u64)>,
+) -> Result<u64, fmt::Error> {
+    let reasons: Vec<_> = reasons.into_iter().filter(|(_, count)| *count > 0).collect();
+    let all = reasons.iter().map(|(_, count)| count).sum();
     if all > 0 {
-        let kinds: Vec<String> =
-            kinds.iter().map(|(kind, count)| format!("{} {}", kind.as_str(), grouped(**count))).collect();
-        writeln!(out, "malformed packets (-v shows them): {} ({})", grouped(all), kinds.join(", "))?;
+        let list: Vec<String> =
+            reasons.iter().map(|(reason, count)| format!("{reason} {}", grouped(*count))).collect();
+        writeln!(out, "{what}: {} ({})", grouped(all), list.join(", "))?;
     }
     Ok(all)
 }

@@ -123,7 +123,7 @@ impl Lines {
 
     /// As `tcpdump -v` would, in our columns: who sent it to whom, what it asks or says.
     fn message(&self, observation: &Observation) -> String {
-        let Observation { time, flow, message, fragmented, .. } = observation;
+        let Observation { time, flow, message, .. } = observation;
         let question = message.question();
         let name = question.map_or("-".into(), |question| question.qname.to_string());
         let qtype = question.map_or("-".into(), |question| question.qtype.to_string());
@@ -145,7 +145,7 @@ impl Lines {
             message.length(),
             edns(message.edns(), &message.options()),
         );
-        if *fragmented {
+        if message.fragmented() {
             line.push_str(" fragmented");
         }
         if !rest.is_empty() {
@@ -262,6 +262,9 @@ fn verbose(transaction: &Transaction, names: &InterfaceNames) -> String {
             edns(response.edns, &response.options().collect::<Vec<_>>()),
             flags(&response.header)
         );
+        if response.fragmented {
+            text.push_str(" fragmented");
+        }
     }
     if let Some(place) = parties.place {
         let unknown = place.ifindex.to_string();
@@ -405,7 +408,6 @@ mod tests {
                 flow: Flow { source, destination, transport: Transport::Udp },
                 hop_limit: 64,
                 to_server,
-                fragmented: false,
                 message: dns::parse(&wire, wire.len()).unwrap(),
             };
             correlator.observe(observation, &mut tell);

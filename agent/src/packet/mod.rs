@@ -3,6 +3,7 @@
 //! Input: [`Frame`]. Output: [`Payload`], or a [`DecodeError`] that says what was wrong. Deliberately absent: I/O,
 //! clocks, ports with a meaning, checksums (those of locally made packets are partial, facts.md section 5).
 
+pub mod fragments;
 mod link;
 pub mod tcp;
 

@@ -13,13 +13,13 @@ pub enum PacketResult {
     TcpControl,
     /// A TCP segment with parts of messages only, none of which it completed.
     TcpPartial,
-    /// A fragment of a larger datagram.
+    /// A fragment of a larger datagram to or from a server, whatever that held.
     Fragment,
     /// An illegal header, question or record.
     Malformed,
     /// A message that goes the wrong way.
     NotDns,
-    /// A second sighting of a message in a file that does not say where; a TCP segment whose bytes were seen before.
+    /// A second sighting: of a message in a file that does not say where, of a fragment, of all bytes of a segment.
     Duplicate,
     /// A message whose end was not captured.
     Snap,

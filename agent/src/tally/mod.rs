@@ -16,6 +16,7 @@ use crate::correlate::{Event, OrphanReason, Outcome, Parties, Stray, Transaction
 use crate::dns::{Edns, Message, Name, Rcode, RecordType, Response};
 use crate::maps::Map;
 use crate::packet::Transport;
+use crate::packet::fragments::FragmentCounts;
 use crate::packet::tcp::StreamCounts;
 
 pub use labels::{BufferSize, MalformedKind, PacketResult, Resolver};
@@ -151,10 +152,10 @@ pub struct Tally {
     pub passing_packets: u64,
     /// Packets that were delivered but are no DNS by port.
     pub filtered: u64,
-    /// Second and later fragments, which carry no ports.
-    pub later_fragments: u64,
     /// What was not read of TCP streams.
     pub streams: StreamCounts,
+    /// Datagrams that were not put together, and fragments that nobody can ascribe: those are in no other count.
+    pub fragments: FragmentCounts,
     /// Queries and responses.
     pub messages: (u64, u64),
     /// Queries whose response may have been in a part of a TCP stream that was not seen.
@@ -182,8 +183,8 @@ impl Tally {
             node_packets: 0,
             passing_packets: 0,
             filtered: 0,
-            later_fragments: 0,
             streams: StreamCounts::default(),
+            fragments: FragmentCounts::default(),
             messages: (0, 0),
             unseen: 0,
             malformed: Map::default(),
@@ -219,10 +220,6 @@ impl Tally {
 
     pub(crate) fn filtered(&mut self) {
         self.filtered += 1;
-    }
-
-    pub(crate) fn later_fragment(&mut self) {
-        self.later_fragments += 1;
     }
 
     pub(crate) fn malformed(&mut self, kind: MalformedKind) {

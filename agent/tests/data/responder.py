@@ -4,7 +4,7 @@
 usage: responder.py ADDRESS
 
 slow7 answers after 7 s, slow2 after 2 s, twice answers again 20 ms later, half answers A but not AAAA, big answers
-with 3000 bytes whatever the client can take, fail says SERVFAIL, badvers says BADVERS; anything else gets an A.
+with 2900 bytes whatever the client can take, bigN with N records of 263 bytes each, fail says SERVFAIL, badvers says BADVERS; anything else gets an A.
 """
 import socket
 import struct
@@ -27,9 +27,9 @@ def question_of(query):
 def answer(query, client):
     question, habit, qtype = question_of(query)
     records, rcode, additional = [], 0, b""
-    if habit == "big":
+    if habit.startswith("big"):
         text = b"\xfa" + b"x" * 250
-        records = [struct.pack("!HHHIH", 0xC00C, 16, 1, 60, len(text)) + text for _ in range(11)]
+        records = [struct.pack("!HHHIH", 0xC00C, 16, 1, 60, len(text)) + text for _ in range(int(habit[3:] or 11))]
     elif habit == "fail":
         rcode = 2
     elif habit == "badvers":

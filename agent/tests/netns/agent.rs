@@ -152,11 +152,11 @@ impl Ended {
         assert!(!self.stderr.contains("\nlost "), "{}", self.stderr);
     }
 
-    /// The number of the summary's note `WHAT: N`; zero where there is none.
+    /// The number of the summary's note `WHAT: N`, whatever follows it; zero where there is none.
     pub(crate) fn note(&self, what: &str) -> u64 {
         let notes = self.stderr.lines().filter_map(|line| line.split_once(": "));
         let found = notes.filter(|(note, _)| note.contains(what));
-        found.map(|(_, number)| number.parse::<u64>().unwrap()).sum()
+        found.map(|(_, rest)| rest.split(' ').next().unwrap().parse::<u64>().unwrap()).sum()
     }
 }
 

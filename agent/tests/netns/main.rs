@@ -8,6 +8,7 @@ mod agent;
 mod endings;
 mod fixture;
 mod follow;
+mod fragments;
 mod frames;
 mod lookups;
 mod losses;

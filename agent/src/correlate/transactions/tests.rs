@@ -64,7 +64,6 @@ fn observation(time: Timestamp, words: &[&str]) -> Observation {
     Observation {
         time,
         place: place(option("at").unwrap_or("pod"), to_server),
-        fragmented: false,
         flow: Flow { source, destination, transport },
         hop_limit: option("hop").map_or(64, |hop| hop.parse().unwrap()),
         to_server,
