@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::frame::InterfaceKind;
+use super::frame::{Ifindex, InterfaceKind};
 use super::vantage::Vantage;
 
 /// How an interface is watched.
@@ -17,6 +17,9 @@ pub enum Method {
 }
 
 impl Method {
+    /// Every method.
+    pub const ALL: [Self; 3] = [Self::Tcx, Self::Clsact, Self::PacketSocket];
+
     /// As it stands in labels and flags.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -39,6 +42,9 @@ pub enum DropReason {
 }
 
 impl DropReason {
+    /// Every reason.
+    pub const ALL: [Self; 3] = [Self::RingFull, Self::ShortRead, Self::SocketFull];
+
     /// As it stands in labels.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -52,6 +58,8 @@ impl DropReason {
 /// An interface under watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WatchedInterface {
+    /// Its number.
+    pub ifindex: Ifindex,
     /// Its name.
     pub name: String,
     /// What stands behind it.
@@ -124,5 +132,44 @@ impl CaptureCounters {
     /// Packets matched and lost.
     pub fn total_drops(&self) -> u64 {
         self.drops.values().sum()
+    }
+
+    /// What was counted after `earlier`, a reading of the same source. Interfaces are as they are now.
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut rest = self.clone();
+        less(&mut rest.matched, &earlier.matched);
+        less(&mut rest.drops, &earlier.drops);
+        less(&mut rest.attach_errors, &earlier.attach_errors);
+        for (count, before) in [
+            (&mut rest.matched_node_or_uplink, earlier.matched_node_or_uplink),
+            (&mut rest.dropped_node_or_uplink, earlier.dropped_node_or_uplink),
+            (&mut rest.seen, earlier.seen),
+            (&mut rest.later_fragments, earlier.later_fragments),
+        ] {
+            *count = count.saturating_sub(before);
+        }
+        for (name, reason, count) in &mut rest.lost_at {
+            let same = |(other, why, _): &&(String, DropReason, u64)| other == name && why == reason;
+            let before = earlier.lost_at.iter().find(same).map_or(0, |(.., before)| *before);
+            *count = count.saturating_sub(before);
+        }
+        rest.lost_at.retain(|(.., count)| *count > 0);
+        for sum in &mut rest.linklocal {
+            let same =
+                |other: &&LinkLocalCount| other.interface == sum.interface && other.service == sum.service;
+            if let Some(before) = earlier.linklocal.iter().find(same) {
+                sum.egress = sum.egress.saturating_sub(before.egress);
+                sum.ingress = sum.ingress.saturating_sub(before.ingress);
+            }
+        }
+        rest.linklocal.retain(|sum| sum.egress + sum.ingress > 0);
+        rest
+    }
+}
+
+/// Takes away what was counted before; an interface that went may have taken its counts along.
+fn less<K: Ord>(counts: &mut BTreeMap<K, u64>, earlier: &BTreeMap<K, u64>) {
+    for (key, count) in counts {
+        *count = count.saturating_sub(earlier.get(key).copied().unwrap_or(0));
     }
 }

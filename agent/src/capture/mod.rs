@@ -14,6 +14,7 @@ mod linklocal;
 mod netlink;
 pub mod packet_socket;
 pub mod pcap_file;
+pub mod recorded;
 pub mod vantage;
 
 use std::io;
