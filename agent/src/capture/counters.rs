@@ -165,6 +165,48 @@ impl CaptureCounters {
         rest.linklocal.retain(|sum| sum.egress + sum.ingress > 0);
         rest
     }
+
+    /// These and `later` ones that were counted from zero; interfaces are those of the later.
+    pub fn plus(&self, later: &Self) -> Self {
+        let mut sum = later.clone();
+        more(&mut sum.matched, &self.matched);
+        more(&mut sum.drops, &self.drops);
+        more(&mut sum.attach_errors, &self.attach_errors);
+        for (count, before) in [
+            (&mut sum.matched_node_or_uplink, self.matched_node_or_uplink),
+            (&mut sum.dropped_node_or_uplink, self.dropped_node_or_uplink),
+            (&mut sum.seen, self.seen),
+            (&mut sum.later_fragments, self.later_fragments),
+        ] {
+            *count = count.saturating_add(before);
+        }
+        for (name, reason, before) in &self.lost_at {
+            match sum.lost_at.iter_mut().find(|(other, why, _)| other == name && why == reason) {
+                Some((.., count)) => *count = count.saturating_add(*before),
+                None => sum.lost_at.push((name.clone(), *reason, *before)),
+            }
+        }
+        for before in &self.linklocal {
+            let same = |other: &&mut LinkLocalCount| {
+                other.interface == before.interface && other.service == before.service
+            };
+            match sum.linklocal.iter_mut().find(same) {
+                Some(count) => {
+                    count.egress = count.egress.saturating_add(before.egress);
+                    count.ingress = count.ingress.saturating_add(before.ingress);
+                }
+                None => sum.linklocal.push(before.clone()),
+            }
+        }
+        sum
+    }
+}
+
+fn more<K: Ord + Clone>(counts: &mut BTreeMap<K, u64>, before: &BTreeMap<K, u64>) {
+    for (key, count) in before {
+        let sum = counts.entry(key.clone()).or_default();
+        *sum = sum.saturating_add(*count);
+    }
 }
 
 /// Takes away what was counted before; an interface that went may have taken its counts along.

@@ -4,6 +4,8 @@
 //! absent: blocks and options of pcapng, which `export::capture_file` writes and `capture::file` reads. The form stands
 //! in docs/recording.md; what a later version adds is passed over here.
 
+mod replay;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +15,8 @@ use super::counters::{CaptureCounters, DropReason, LinkLocalCount, Method, Watch
 use super::frame::{Direction, Ifindex, InterfaceKind, Place, Timestamp};
 use super::linklocal::SERVICES;
 use super::vantage::Vantage;
+
+pub use replay::{InterfaceNames, Recorded};
 
 /// Whose custom blocks these are: the number for documentation (RFC 5612), since this project has none of its own.
 /// Others may use it too, so the content says whose it is.
@@ -30,8 +34,20 @@ const BEGIN: &[u8] = b"{\"nslookout\":";
 pub enum Note {
     /// Of an interface.
     Interface(InterfaceFact),
-    /// What was counted since the file began, and when that was read.
-    Counters(Timestamp, Box<CaptureCounters>),
+    /// What was counted.
+    Counters(Reading),
+}
+
+/// A reading of a source's counters.
+#[derive(Clone, Debug, Default)]
+pub struct Reading {
+    /// When counting from zero began: with the file that this stands in.
+    pub begun: Timestamp,
+    /// When this was read, by the clock of the frames.
+    pub time: Timestamp,
+    /// What was counted in between, without the interfaces, which have notes of their own, and without the kernel's BPF
+    /// statistics, which tell of the agent and not of the packets.
+    pub counters: CaptureCounters,
 }
 
 /// What is known of an interface.
@@ -69,53 +85,29 @@ impl InterfaceFact {
     }
 }
 
-/// Counters as they stand in a recording, without the interfaces, which have notes of their own, and without the
-/// kernel's BPF statistics, which tell of the agent and not of the packets.
-pub fn counters_to_json(time: Timestamp, counters: &CaptureCounters) -> String {
-    let drops = counters.drops.iter().filter(|(_, packets)| **packets > 0);
-    encode(
-        "counters",
-        &WrittenCounters {
-            time_ns: time.as_nanos(),
-            seen: counters.seen,
-            matched: counters
-                .matched
-                .iter()
-                .map(|(vantage, packets)| (vantage.as_str().into(), *packets))
-                .collect(),
-            matched_node_or_uplink: counters.matched_node_or_uplink,
-            dropped_node_or_uplink: counters.dropped_node_or_uplink,
-            drops: drops
-                .map(|((vantage, reason), packets)| WrittenDrop {
-                    vantage: vantage.as_str().into(),
-                    reason: reason.as_str().into(),
-                    packets: *packets,
-                })
-                .collect(),
-            lost_at: counters
-                .lost_at
-                .iter()
-                .map(|(interface, reason, packets)| WrittenLoss {
-                    interface: interface.clone(),
-                    reason: reason.as_str().into(),
-                    packets: *packets,
-                })
-                .collect(),
-            later_fragments: counters.later_fragments,
-            linklocal: counters
-                .linklocal
-                .iter()
-                .map(|sum| WrittenLinkLocal {
-                    interface: sum.interface.clone(),
-                    interface_kind: sum.kind.as_str().into(),
-                    service: sum.service.into(),
-                    egress: sum.egress,
-                    ingress: sum.ingress,
-                })
-                .collect(),
-            attach_errors: counters.attach_errors.clone(),
-        },
-    )
+impl Reading {
+    /// As it stands in a recording.
+    pub fn to_json(&self) -> String {
+        let counters = &self.counters;
+        let drops = counters.drops.iter().filter(|(_, packets)| **packets > 0);
+        let matched = counters.matched.iter();
+        encode(
+            "counters",
+            &WrittenCounters {
+                begun_ns: self.begun.as_nanos(),
+                time_ns: self.time.as_nanos(),
+                seen: counters.seen,
+                matched: matched.map(|(vantage, packets)| (vantage.as_str().into(), *packets)).collect(),
+                matched_node_or_uplink: counters.matched_node_or_uplink,
+                dropped_node_or_uplink: counters.dropped_node_or_uplink,
+                drops: drops.map(WrittenDrop::of).collect(),
+                lost_at: counters.lost_at.iter().map(WrittenLoss::of).collect(),
+                later_fragments: counters.later_fragments,
+                linklocal: counters.linklocal.iter().map(WrittenLinkLocal::of).collect(),
+                attach_errors: counters.attach_errors.clone(),
+            },
+        )
+    }
 }
 
 fn encode(kind: &str, content: &impl Serialize) -> String {
@@ -153,7 +145,7 @@ pub fn decode(bytes: &[u8]) -> Result<Option<Note>, String> {
         }
         Some("counters") => {
             let written: WrittenCounters = serde_json::from_value(content).map_err(broken)?;
-            Ok(Some(Note::Counters(Timestamp::from_nanos(written.time_ns), Box::new(written.read()))))
+            Ok(Some(Note::Counters(written.read())))
         }
         _ => Ok(None),
     }
@@ -219,6 +211,7 @@ impl WrittenInterface {
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
 struct WrittenCounters {
+    begun_ns: u64,
     time_ns: u64,
     seen: u64,
     matched: BTreeMap<String, u64>,
@@ -254,8 +247,20 @@ struct WrittenLinkLocal {
     ingress: u64,
 }
 
+impl WrittenDrop {
+    fn of(((vantage, reason), packets): (&(Vantage, DropReason), &u64)) -> Self {
+        Self { vantage: vantage.as_str().into(), reason: reason.as_str().into(), packets: *packets }
+    }
+}
+
+impl WrittenLoss {
+    fn of((interface, reason, packets): &(String, DropReason, u64)) -> Self {
+        Self { interface: interface.clone(), reason: reason.as_str().into(), packets: *packets }
+    }
+}
+
 impl WrittenCounters {
-    fn read(self) -> CaptureCounters {
+    fn read(self) -> Reading {
         // A loss for a reason that a later version knows is still a loss.
         let reason =
             |name: &str| named(&DropReason::ALL, DropReason::as_str, name).unwrap_or(DropReason::RingFull);
@@ -280,11 +285,23 @@ impl WrittenCounters {
         counters.lost_at =
             lost.map(|loss| (printable(&loss.interface), reason(&loss.reason), loss.packets)).collect();
         counters.linklocal = self.linklocal.into_iter().filter_map(WrittenLinkLocal::read).collect();
-        counters
+        let [begun, time] = [self.begun_ns, self.time_ns].map(Timestamp::from_nanos);
+        Reading { begun, time, counters }
     }
 }
 
 impl WrittenLinkLocal {
+    fn of(sum: &LinkLocalCount) -> Self {
+        let LinkLocalCount { interface, kind, service, egress, ingress } = sum;
+        Self {
+            interface: interface.clone(),
+            interface_kind: kind.as_str().into(),
+            service: (*service).into(),
+            egress: *egress,
+            ingress: *ingress,
+        }
+    }
+
     /// `None`: of a service or a kind that a later version knows.
     fn read(self) -> Option<LinkLocalCount> {
         Some(LinkLocalCount {
@@ -334,14 +351,14 @@ mod tests {
 
     #[test]
     fn counters_come_back() {
-        let time = Timestamp::from_nanos(1_700_000_000_123_456_789);
-        let written = counters_to_json(time, &counters());
+        let [begun, time] = [1_700_000_000_123_456_789, 1_700_000_001_000_000_000].map(Timestamp::from_nanos);
+        let reading = Reading { begun, time, counters: counters() };
+        let written = reading.to_json();
         // As a block pads it.
-        let Ok(Some(Note::Counters(when, read))) = decode(format!("{written}   ").as_bytes()) else {
+        let Ok(Some(Note::Counters(read))) = decode(format!("{written}   ").as_bytes()) else {
             unreachable!("{written}")
         };
-        assert_eq!(when, time);
-        assert_eq!(format!("{read:?}"), format!("{:?}", counters()));
+        assert_eq!(format!("{read:?}"), format!("{reading:?}"));
     }
 
     #[test]
@@ -370,7 +387,9 @@ mod tests {
         let more = r#"{"nslookout":1,"kind":"counters","time_ns":5,"more":{},"seen":3,
             "drops":[{"vantage":"sky","reason":"rain","packets":2,"more":1}]}"#
             .replace('\n', "");
-        let Ok(Some(Note::Counters(_, read))) = decode(more.as_bytes()) else { unreachable!("{more}") };
+        let Ok(Some(Note::Counters(Reading { counters: read, .. }))) = decode(more.as_bytes()) else {
+            unreachable!("{more}")
+        };
         assert_eq!((read.seen, read.total_drops()), (3, 2));
     }
 
@@ -395,6 +414,11 @@ mod tests {
         assert_eq!(rest.lost_at, [("cali1".to_owned(), DropReason::RingFull, 2)]);
         assert_eq!((rest.linklocal[0].egress, rest.linklocal[0].ingress), (1, 0));
         assert!(counters().since(&counters()).lost_at.is_empty());
+        assert_eq!(format!("{:?}", counters().plus(&rest)), format!("{now:?}"));
+        assert_eq!(
+            format!("{:?}", counters().plus(&CaptureCounters::default())),
+            format!("{:?}", counters())
+        );
     }
 
     #[test]
@@ -402,7 +426,9 @@ mod tests {
         let claims = r#"{"nslookout":1,"kind":"counters","matched":{"client":18446744073709551615,"x":18446744073709551615,
             "y":18446744073709551615,"server":18446744073709551615},"lost_at":[{"interface":"\u001b[2J","reason":"x","packets":1}]}"#
             .replace('\n', "");
-        let Ok(Some(Note::Counters(_, read))) = decode(claims.as_bytes()) else { unreachable!("{claims}") };
+        let Ok(Some(Note::Counters(Reading { counters: read, .. }))) = decode(claims.as_bytes()) else {
+            unreachable!("{claims}")
+        };
         assert_eq!(read.total_matched(), 3 * MOST);
         assert_eq!(read.lost_at[0].0, "?[2J");
     }

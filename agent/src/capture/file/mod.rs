@@ -28,7 +28,8 @@ pub use error::{Flaw, PcapFileError};
 pub use notes::{Description, NoNotes, Notes, Options};
 
 use super::Drained;
-use super::frame::Frame;
+use super::frame::{Frame, LinkType};
+use super::recorded::Recorded;
 use pcap::Pcap;
 use pcapng::Pcapng;
 use unpack::unpack;
@@ -44,7 +45,7 @@ pub const FILE_LAG: Duration = Duration::from_millis(10);
 pub struct PcapFileSource {
     window: Window,
     format: Format,
-    notes: NoNotes,
+    notes: Recorded,
     packing: Option<&'static str>,
     /// What was wrong at the end, for a person.
     trouble: Option<String>,
@@ -113,7 +114,15 @@ impl PcapFileSource {
             (Err(_), Some(error)) => Err(Flaw::unreadable(packing, error)),
             (format, _) => format,
         }?;
-        Ok(Self { window, format, notes: NoNotes, packing, trouble: None, ended: false, records: 0 })
+        Ok(Self {
+            window,
+            format,
+            notes: Recorded::default(),
+            packing,
+            trouble: None,
+            ended: false,
+            records: 0,
+        })
     }
 
     /// Delivers up to `most` frames. A pipe that has nothing to read now is [`Drained::Empty`].
@@ -157,7 +166,20 @@ impl PcapFileSource {
             Format::Pcap(_) => Vec::new(),
             Format::Pcapng(pcapng) => pcapng.skipped().lines(),
         };
-        self.trouble.iter().cloned().chain(skipped).collect()
+        self.trouble.iter().cloned().chain(skipped).chain(self.notes.trouble()).collect()
+    }
+
+    /// What a recording says beside its packets, as far as it was read.
+    pub fn recorded(&self) -> &Recorded {
+        &self.notes
+    }
+
+    /// The link type of all packets; `None` for pcapng, where only all of it would tell.
+    pub fn link_type(&self) -> Option<LinkType> {
+        match &self.format {
+            Format::Pcap(pcap) => Some(pcap.link_type()),
+            Format::Pcapng(_) => None,
+        }
     }
 
     /// What becomes readable when more can be drained; `None`: draining waits for it.
