@@ -106,7 +106,7 @@ impl Engine {
             Ok(payload) => payload,
             Err(error) => return self.undecoded(frame, error, emit),
         };
-        let Some(to_server) = self.to_server(&payload) else { return self.tally.filtered() };
+        let Some(to_server) = to_server(&self.ports, &payload) else { return self.tally.filtered() };
         self.tally.span(frame.time);
         let (certain, fallback) = match judge(frame.place.as_ref(), to_server) {
             Verdict::Certain(vantage) => (true, vantage),
@@ -138,22 +138,6 @@ impl Engine {
             tally.event(&event);
             emit(Report::Event(event));
         });
-    }
-
-    /// Does the packet go to a server? `None`: neither port is one.
-    fn to_server(&self, payload: &Payload<'_>) -> Option<bool> {
-        let from = self.ports.contains(&payload.flow.source.port());
-        let to = self.ports.contains(&payload.flow.destination.port());
-        match (from, to) {
-            (false, false) => None,
-            (false, true) => Some(true),
-            (true, false) => Some(false),
-            // An old resolver asks from port 53: the QR bit tells, as in the kernel half.
-            (true, true) if payload.flow.transport == Transport::Udp => {
-                Some(payload.bytes.get(2).is_none_or(|flags| flags & 0x80 == 0))
-            }
-            (true, true) => Some(true),
-        }
     }
 
     fn undecoded(&mut self, frame: &Frame<'_>, error: packet::DecodeError, emit: &mut dyn FnMut(Report<'_>)) {
@@ -278,6 +262,22 @@ impl Engine {
         });
         pass.vantage = Some(vantage);
         PacketResult::Message
+    }
+}
+
+/// Does the packet go to a server of these ports? `None`: neither of its ports is one.
+pub fn to_server(ports: &Set<u16>, payload: &Payload<'_>) -> Option<bool> {
+    let from = ports.contains(&payload.flow.source.port());
+    let to = ports.contains(&payload.flow.destination.port());
+    match (from, to) {
+        (false, false) => None,
+        (false, true) => Some(true),
+        (true, false) => Some(false),
+        // An old resolver asks from port 53: the QR bit tells, as in the kernel half.
+        (true, true) if payload.flow.transport == Transport::Udp => {
+            Some(payload.bytes.get(2).is_none_or(|flags| flags & 0x80 == 0))
+        }
+        (true, true) => Some(true),
     }
 }
 

@@ -126,12 +126,12 @@ pub struct CaptureCounters {
 impl CaptureCounters {
     /// Packets matched in the kernel.
     pub fn total_matched(&self) -> u64 {
-        self.matched.values().sum::<u64>() + self.matched_node_or_uplink
+        self.matched.values().fold(self.matched_node_or_uplink, |sum, count| sum.saturating_add(*count))
     }
 
     /// Packets matched and lost.
     pub fn total_drops(&self) -> u64 {
-        self.drops.values().sum()
+        self.drops.values().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
     /// What was counted after `earlier`, a reading of the same source. Interfaces are as they are now.

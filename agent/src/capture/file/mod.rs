@@ -188,6 +188,22 @@ impl PcapFileSource {
     }
 }
 
+/// The link type of all packets of a file, which is read to its end for that; `None`: there are several, or it is no
+/// file on a disk, and can be read but once.
+pub fn one_link_type(path: &Path) -> io::Result<Option<LinkType>> {
+    if path == Path::new("-") || !std::fs::metadata(path)?.is_file() {
+        return Ok(None);
+    }
+    let Ok(mut source) = PcapFileSource::open(path) else { return Ok(None) };
+    let (mut first, mut several) = (None, false);
+    while !several
+        && source
+            .drain(1024, &mut |frame| several |= *first.get_or_insert(frame.link_type) != frame.link_type)
+            != Drained::Ended
+    {}
+    Ok(first.filter(|_| !several))
+}
+
 /// What a person calls the file.
 pub fn display_name(path: &Path) -> String {
     if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() }
