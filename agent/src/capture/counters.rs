@@ -97,7 +97,7 @@ pub struct ProgramRuns {
 }
 
 /// A source's counters since it started.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct CaptureCounters {
     /// Packets matched in the kernel, by vantage.
     pub matched: BTreeMap<Vantage, u64>,

@@ -97,7 +97,10 @@ impl Reading {
                 begun_ns: self.begun.as_nanos(),
                 time_ns: self.time.as_nanos(),
                 seen: counters.seen,
-                matched: matched.map(|(vantage, packets)| (vantage.as_str().into(), *packets)).collect(),
+                matched: matched
+                    .filter(|(_, packets)| **packets > 0)
+                    .map(|(vantage, packets)| (vantage.as_str().into(), *packets))
+                    .collect(),
                 matched_node_or_uplink: counters.matched_node_or_uplink,
                 dropped_node_or_uplink: counters.dropped_node_or_uplink,
                 drops: drops.map(WrittenDrop::of).collect(),
@@ -215,13 +218,26 @@ struct WrittenCounters {
     time_ns: u64,
     seen: u64,
     matched: BTreeMap<String, u64>,
+    #[serde(skip_serializing_if = "is_zero")]
     matched_node_or_uplink: u64,
+    #[serde(skip_serializing_if = "is_zero")]
     dropped_node_or_uplink: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     drops: Vec<WrittenDrop>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     lost_at: Vec<WrittenLoss>,
+    #[serde(skip_serializing_if = "is_zero")]
     later_fragments: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     linklocal: Vec<WrittenLinkLocal>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     attach_errors: BTreeMap<String, u64>,
+}
+
+/// Serde hands out references.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 #[derive(Serialize, Deserialize)]

@@ -22,7 +22,7 @@ pub(super) struct RecordArgs {
     #[arg(short, long, value_name = "FILE")]
     write: Option<PathBuf>,
     /// Print lines too while writing packets
-    #[arg(long, requires = "write")]
+    #[arg(long)]
     pub(super) print: bool,
     /// Begin a new file, with a number behind its name, after this many millions of bytes (or 64KiB, 10MiB, 1GiB)
     #[arg(short = 'C', value_name = "SIZE", requires = "write", value_parser = parse_size)]
@@ -34,7 +34,7 @@ pub(super) struct RecordArgs {
     #[arg(short = 'W', value_name = "FILES", requires = "write", value_parser = clap::value_parser!(u32).range(1..))]
     files: Option<u32>,
     /// Write packets as they come; that is so anyway
-    #[arg(short = 'U', long, requires = "write")]
+    #[arg(short = 'U', long)]
     packet_buffered: bool,
 }
 

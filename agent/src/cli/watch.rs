@@ -35,11 +35,13 @@ pub(super) fn run(args: &WatchArgs) -> Result<ExitCode> {
     let mut terminal = Terminal::new(args, source.namer(), recording);
     let result = terminal
         .begin()
-        .and_then(|()| crate::live::run(&mut source, &shared, &signals, args.longest, &mut terminal));
+        .and_then(|()| crate::live::run(&mut source, &shared, &signals, args.longest, &mut terminal))
+        .and_then(|()| terminal.finish());
     match result {
         // Whoever read our lines or packets has seen enough (`| head`).
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
-        Err(error) if error.get_ref().is_some_and(|error| error.is::<RecordError>()) => {
+        // It names its file itself.
+        Err(error) if matches!(error.get_ref(), Some(inner) if inner.is::<RecordError>()) => {
             return Err(error.into());
         }
         other => other.context("failed to write to standard output")?,
@@ -145,6 +147,14 @@ impl Terminal {
             writeln!(self.out, "{}", lines.heading())?;
         }
         self.out.flush()
+    }
+
+    /// Ends the recording in order.
+    fn finish(&mut self) -> io::Result<()> {
+        match &mut self.recording {
+            Some(recording) => Ok(recording.finish()?),
+            None => Ok(()),
+        }
     }
 
     /// The line of a report, if it has one.

@@ -196,11 +196,8 @@ pub fn one_link_type(path: &Path) -> io::Result<Option<LinkType>> {
     }
     let Ok(mut source) = PcapFileSource::open(path) else { return Ok(None) };
     let (mut first, mut several) = (None, false);
-    while !several
-        && source
-            .drain(1024, &mut |frame| several |= *first.get_or_insert(frame.link_type) != frame.link_type)
-            != Drained::Ended
-    {}
+    let mut look = |frame: &Frame<'_>| several |= *first.get_or_insert(frame.link_type) != frame.link_type;
+    while source.drain(usize::MAX, &mut look) != Drained::Ended {}
     Ok(first.filter(|_| !several))
 }
 

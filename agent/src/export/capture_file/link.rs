@@ -3,6 +3,8 @@
 use crate::capture::frame::{Direction, Frame, LinkType, Place};
 use crate::packet;
 
+use super::SNAPLEN;
+
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_VLAN: u16 = 0x8100;
 
@@ -94,10 +96,13 @@ impl Header {
         self.length += bytes.len();
     }
 
-    /// `removed`: bytes of the frame that are in neither piece.
+    /// Between two pieces of the frame; what a reader would not take is cut off.
     fn around<'a>(self, frame: &Frame<'a>, before: &'a [u8], behind: &'a [u8]) -> Wrapped<'a> {
         let removed = frame.bytes.len() - before.len() - behind.len();
-        let original_length = (frame.original_length + self.length as u32).saturating_sub(removed as u32);
+        let original_length =
+            frame.original_length.saturating_add(self.length as u32).saturating_sub(removed as u32);
+        let room = (SNAPLEN as usize).saturating_sub(before.len() + self.length);
+        let behind = &behind[..room.min(behind.len())];
         Wrapped { header: self.bytes, header_length: self.length, before, behind, original_length }
     }
 }
@@ -108,7 +113,7 @@ pub(super) fn wrap<'a>(frame: &Frame<'a>, encapsulation: Encapsulation) -> Wrapp
         (Encapsulation::Ethernet, LinkType::Ethernet) => with_tag(frame),
         (Encapsulation::Ethernet, _) => as_ethernet(frame),
         (Encapsulation::RawIp | Encapsulation::LinuxSll, _)
-        | (Encapsulation::Cooked, LinkType::LinuxSll2) => Header::new().around(frame, frame.bytes, &[]),
+        | (Encapsulation::Cooked, LinkType::LinuxSll2) => Header::new().around(frame, &[], frame.bytes),
         (Encapsulation::Cooked, _) => as_cooked(frame),
     }
 }
@@ -122,7 +127,7 @@ fn with_tag<'a>(frame: &Frame<'a>) -> Wrapped<'a> {
             header.push(&vlan.to_be_bytes());
             header.around(frame, addresses, rest)
         }
-        _ => header.around(frame, frame.bytes, &[]),
+        _ => header.around(frame, &[], frame.bytes),
     }
 }
 
@@ -285,7 +290,9 @@ mod tests {
     #[test]
     fn ethernet_is_cooked() {
         let expected = |direction: u8, sender: &[u8]| {
-            [b"\x08\0\0\0\0\0\x01\x02\0\x01", &[direction, 6], sender, b"\0\0payload"].concat()
+            let parts: [&[u8]; 4] =
+                [b"\x08\0\0\0\0\0\x01\x02\0\x01", &[direction, 6], sender, b"\0\0payload"];
+            parts.concat()
         };
         let sender = b"\x02\0\0\0\0\x02";
         for (direction, packet_type) in [(Direction::Ingress, 0), (Direction::Egress, 4)] {
@@ -300,6 +307,18 @@ mod tests {
         let seen = frame(LinkType::Ethernet, None, None, &tagged);
         let expected = b"\x81\0\0\0\0\0\0\0\0\x01\0\x06\x02\0\0\0\0\x02\0\0\0\x07\x08\0payload";
         check(&seen, Encapsulation::Cooked, expected);
+    }
+
+    /// A file may claim any length.
+    #[test]
+    fn lengths_stay_within_what_is_read() {
+        let bytes = vec![0x45; SNAPLEN as usize];
+        let seen = Frame { original_length: u32::MAX, ..frame(LinkType::RawIp, None, None, &bytes) };
+        let wrapped = wrap(&seen, Encapsulation::Cooked);
+        assert_eq!(wrapped.parts().concat().len(), SNAPLEN as usize);
+        assert_eq!(wrapped.original_length, u32::MAX);
+        let short = Frame { original_length: 0, ..frame(LinkType::Ethernet, None, None, ETHERNET) };
+        assert_eq!(wrap(&short, Encapsulation::Cooked).original_length, 20 - 14);
     }
 
     #[test]

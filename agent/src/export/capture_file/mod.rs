@@ -69,6 +69,10 @@ pub struct Recording {
     /// As they were when the present file began, and when that was.
     base: CaptureCounters,
     begun: Timestamp,
+    /// A reading that was not written, since nothing had changed but the time.
+    unchanged: Option<Timestamp>,
+    /// What was written last.
+    told: CaptureCounters,
     /// What is about to be written.
     buffer: Vec<u8>,
     comment: Vec<u8>,
@@ -94,6 +98,8 @@ impl Recording {
             latest: CaptureCounters::default(),
             base: CaptureCounters::default(),
             begun: Timestamp::default(),
+            unchanged: None,
+            told: CaptureCounters::default(),
             buffer: Vec::new(),
             comment: Vec::new(),
             packets: 0,
@@ -172,6 +178,13 @@ impl Recording {
         Ok(flow)
     }
 
+    /// Ends the last file in order.
+    pub fn finish(&mut self) -> Result<(), RecordError> {
+        self.close()?;
+        self.ended = true;
+        Ok(())
+    }
+
     /// Gives all that was written to the reader.
     pub fn flush(&mut self) -> Result<(), RecordError> {
         self.output.as_mut().map_or(Ok(()), Output::flush)
@@ -207,15 +220,13 @@ impl Recording {
             Turn::Next => {
                 let name = names.name().map_err(RecordError::Name)?;
                 self.reading(time);
-                self.write()?;
-                self.flush()?;
+                self.close()?;
                 self.open(name, time)?;
                 Ok(ControlFlow::Continue(()))
             }
             Turn::End => {
-                self.ended = true;
                 self.reading(time);
-                self.write()?;
+                self.finish()?;
                 Ok(ControlFlow::Break(()))
             }
         }
@@ -249,6 +260,19 @@ impl Recording {
             }
         }
         self.write()
+    }
+
+    /// Ends the present file; libpcap reads none that describes no interface.
+    fn close(&mut self) -> Result<(), RecordError> {
+        // Until when nothing came is worth a line.
+        if let Some(time) = self.unchanged {
+            self.write_reading(time);
+        }
+        if self.ids.is_empty() && self.output.is_some() {
+            self.interface_of(None);
+        }
+        self.write()?;
+        self.flush()
     }
 
     /// The number of an interface in the present file, which is told what is known of it.
@@ -297,8 +321,18 @@ impl Recording {
         self.facts.insert(fact.ifindex, fact);
     }
 
-    /// What was counted in this file.
+    /// What was counted in this file, where that has changed: Wireshark shows each reading as a line of its own.
     fn reading(&mut self, time: Timestamp) {
+        if self.latest == self.told {
+            self.unchanged = Some(time);
+        } else {
+            self.told.clone_from(&self.latest);
+            self.write_reading(time);
+        }
+    }
+
+    fn write_reading(&mut self, time: Timestamp) {
+        self.unchanged = None;
         if self.format == Format::Pcapng && self.output.is_some() {
             let reading = Reading { begun: self.begun, time, counters: self.latest.since(&self.base) };
             pcapng::custom(&mut self.buffer, ENTERPRISE, &reading.to_json());

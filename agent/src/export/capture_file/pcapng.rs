@@ -1,7 +1,7 @@
 //! Blocks of pcapng (draft-ietf-opsawg-pcapng), appended to a buffer: little-endian, times in nanoseconds.
 //!
-//! Written by hand: pcap-file 2.0 and pcap-parser 0.17 write no custom blocks with a length that is not a multiple of
-//! four, and allocate for each packet's options; this is a page.
+//! Written by hand: pcap-file 2.0 knows no custom blocks, and like pcap-parser 0.17 it wants the options of each packet
+//! in a vector of their own; this is a page.
 
 use crate::capture::frame::{Direction, Timestamp};
 
