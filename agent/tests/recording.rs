@@ -50,7 +50,8 @@ fn data(name: &str) -> String {
 
 /// Those that can be read to their end.
 fn captures() -> Vec<String> {
-    let files = fs::read_dir(data("")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let files =
+        fs::read_dir(data("")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let whole = |name: &String| !["broken", "cut-off", "radio"].iter().any(|begin| name.starts_with(begin));
     let kinds = [".pcap", ".pcapng", ".gz", ".zst"];
     let captures = files.filter(|name| kinds.iter().any(|kind| name.ends_with(kind))).filter(whole);
@@ -143,13 +144,23 @@ fn others_read_the_same_bytes() {
     let folder = Folder::new();
     let changed = ["null", "loop", "ppp", "two-interfaces", ".gz", ".zst"];
     for original in captures().into_iter().filter(|name| !changed.iter().any(|part| name.contains(part))) {
-        for name in ["copy.pcapng", "copy.pcap"] {
-            let copy = folder.path(name);
-            succeed(&["-r", &original, "-w", &copy]);
-            for program in [TCPDUMP, TSHARK] {
-                let Some(expected) = packets_by(program, &original) else { continue };
-                assert!(!expected.is_empty(), "{original}");
-                assert_eq!(packets_by(program, &copy), Some(expected), "{original} {name} {program:?}");
+        let copies = ["copy.pcapng", "copy.pcap"].map(|name| folder.path(name));
+        for copy in &copies {
+            succeed(&["-r", &original, "-w", copy]);
+        }
+        // tshark takes its time to start: one copy, and not of each variant of the same packets.
+        let by_tshark = if original.contains("same-as") { 0 } else { 1 };
+        for (program, count) in
+            [(TCPDUMP, 2), (TSHARK, by_tshark)].into_iter().filter(|(_, count)| *count > 0)
+        {
+            let Some(expected) = packets_by(program, &original) else { continue };
+            assert!(!expected.is_empty(), "{original}");
+            for copy in &copies[..count] {
+                assert_eq!(
+                    packets_by(program, copy).as_ref(),
+                    Some(&expected),
+                    "{original} {copy} {program:?}"
+                );
             }
         }
     }
@@ -160,7 +171,13 @@ fn others_read_the_same_bytes() {
 fn what_can_be_read_of_a_broken_file_is_recorded() {
     let folder = Folder::new();
     let copy = folder.path("copy.pcapng");
-    for name in ["broken.pcap", "cut-off.pcap", "cut-off-pcapng.pcapng", "cut-off-gzip.pcap.gz", "radio-and-ethernet.pcapng"] {
+    for name in [
+        "broken.pcap",
+        "cut-off.pcap",
+        "cut-off-pcapng.pcapng",
+        "cut-off-gzip.pcap.gz",
+        "radio-and-ethernet.pcapng",
+    ] {
         let original = data(name);
         let (lines, _) = succeed(&["-r", &original, "-v"]);
         let (_, told) = succeed(&["-r", &original, "-w", &copy]);
