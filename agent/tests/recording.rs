@@ -254,6 +254,12 @@ fn size_begins_new_files_that_read_alone() {
                 files.iter().flat_map(|file| packets_by(TCPDUMP, file).unwrap()).collect();
             assert_eq!(parts, *whole, "{extension}");
         }
+        if extension == "pcapng" {
+            let joined = folder.path("joined");
+            fs::write(&joined, files.iter().flat_map(|file| fs::read(file).unwrap()).collect::<Vec<u8>>())
+                .unwrap();
+            assert_eq!(succeed(&["-r", &joined, "-v"]), succeed(&["-r", &original, "-v"]));
+        }
     }
 }
 
