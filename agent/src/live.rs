@@ -12,6 +12,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 
 use crate::capture::counters::CaptureCounters;
 use crate::capture::file::FILE_LAG;
+use crate::capture::frame::{Frame, Timestamp};
 use crate::capture::{Drained, Source};
 use crate::correlate::Vantage;
 use crate::engine::{Engine, Report};
@@ -31,7 +32,7 @@ const COUNTERS: Duration = Duration::from_secs(1);
 pub struct Live {
     /// The rooms and their counts.
     pub engine: Engine,
-    /// The source's counters; `None` for a file.
+    /// The source's counters; `None` for a file that is no recording.
     pub counters: Option<CaptureCounters>,
     /// The ledger's other side as it was when the counters were read: only both together close it.
     pub packets: Option<PacketCounts>,
@@ -88,8 +89,30 @@ impl Shared {
     }
 }
 
+/// What became of a frame that a screen was shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// Taken, and the next one is wanted.
+    More,
+    /// Taken; it was the last one wanted.
+    Last,
+    /// Not wanted any more: nobody else is to see it either.
+    No,
+}
+
 /// What the loop tells while it runs.
 pub trait Screen {
+    /// A frame as the source delivered it, before anything is made of it.
+    fn frame(&mut self, _frame: &Frame<'_>) -> io::Result<Taken> {
+        Ok(Taken::More)
+    }
+
+    /// The source's counters were read, about once a second and at the end; `time` by the clock of the frames. `Break`
+    /// ends the capture.
+    fn counters(&mut self, _time: Timestamp, _counters: &CaptureCounters) -> io::Result<ControlFlow<()>> {
+        Ok(ControlFlow::Continue(()))
+    }
+
     /// Something happened. `Break` ends the capture.
     fn report(&mut self, report: &Report<'_>) -> io::Result<ControlFlow<()>>;
 
@@ -189,15 +212,23 @@ pub fn run(
     let mut outcome = Ok(());
     // An end after `-c` lines or a closed pipe still closes the books; its last events are not shown.
     let show = result.is_ok();
-    let end = source.now().unwrap_or_else(|| live.engine.latest());
+    // A recording tells how long nothing came after its last packet.
+    let end = source
+        .now()
+        .or(source.recorded_until())
+        .map_or(live.engine.latest(), |end| end.max(live.engine.latest()));
     live.engine.finish(end, &mut |report| {
         if show && outcome.is_ok() {
             outcome = screen.report(&report).map(drop);
         }
     });
     live.read_counters(source);
+    let told = match &live.counters {
+        Some(counters) if show => screen.counters(end, counters).map(drop),
+        _ => Ok(()),
+    };
     drop(live);
-    result.and(outcome).and_then(|()| screen.flush())
+    result.and(outcome).and(told).and_then(|()| screen.flush())
 }
 
 /// The loop itself; `true` when the screen has seen enough.
@@ -224,7 +255,7 @@ fn capture(
             source.wait(signals.as_fd(), rest.min(poll));
         }
         let mut live = shared.lock();
-        let (left, enough) = batch(source, &mut live, screen)?;
+        let (left, mut enough) = batch(source, &mut live, screen)?;
         drained = left;
         live.beat = Instant::now();
         if !attached && let Some((took, error)) = source.first_round() {
@@ -237,6 +268,7 @@ fn capture(
         if Instant::now() >= next_counters {
             live.read_counters(source);
             next_counters = Instant::now() + COUNTERS;
+            enough |= tell_counters(source, &live, screen)?.is_break();
         }
         if signals.statistics() {
             live.read_counters(source);
@@ -251,29 +283,68 @@ fn capture(
     Ok(false)
 }
 
+fn tell_counters(source: &Source, live: &Live, screen: &mut dyn Screen) -> io::Result<ControlFlow<()>> {
+    let Some(counters) = &live.counters else { return Ok(ControlFlow::Continue(())) };
+    screen.counters(source.now().unwrap_or(live.engine.latest()), counters)
+}
+
 /// Reads one batch and moves the watermark.
 fn batch(source: &mut Source, live: &mut Live, screen: &mut dyn Screen) -> io::Result<(Drained, bool)> {
     // The clock is read before the ring is seen empty: what came in between is older than the watermark allows.
     let before = source.now();
-    let mut seen = Ok(ControlFlow::Continue(()));
     let engine = &mut live.engine;
-    let mut show = |report: Report<'_>| {
-        if matches!(seen, Ok(ControlFlow::Continue(()))) {
-            seen = screen.report(&report);
-        }
-    };
+    let mut shown = Shown { screen, flow: Ok(ControlFlow::Continue(())) };
     let drained = source.drain(BATCH, &mut |frame| {
+        if !shown.frame(frame) {
+            return;
+        }
         // A file's frames are its clock; what ended before this frame is told before it.
         if before.is_none() {
-            engine.tick(engine.latest().max(frame.time).before(FILE_LAG), &mut show);
+            engine
+                .tick(engine.latest().max(frame.time).before(FILE_LAG), &mut |report| shown.report(&report));
         }
-        engine.frame(frame, &mut show);
+        engine.frame(frame, &mut |report| shown.report(&report));
     });
     // While records wait, nothing can be said about what else is on its way.
     if let (Some(before), Drained::Empty) = (before, drained) {
-        engine.tick(before.before(LAG), &mut show);
+        engine.tick(before.before(LAG), &mut |report| shown.report(&report));
     }
-    seen.map(|flow| (drained, flow.is_break()))
+    shown.flow.map(|flow| (drained, flow.is_break()))
+}
+
+/// A screen, until it has seen enough.
+struct Shown<'a> {
+    screen: &'a mut dyn Screen,
+    flow: io::Result<ControlFlow<()>>,
+}
+
+impl Shown<'_> {
+    /// Shows a frame; `false`: it is not wanted.
+    #[inline]
+    fn frame(&mut self, frame: &Frame<'_>) -> bool {
+        if self.flow.is_err() {
+            return false;
+        }
+        match self.screen.frame(frame) {
+            Ok(Taken::More) => return true,
+            Ok(Taken::Last) => self.flow = Ok(ControlFlow::Break(())),
+            Ok(Taken::No) => {
+                self.flow = Ok(ControlFlow::Break(()));
+                return false;
+            }
+            Err(error) => {
+                self.flow = Err(error);
+                return false;
+            }
+        }
+        true
+    }
+
+    fn report(&mut self, report: &Report<'_>) {
+        if matches!(self.flow, Ok(ControlFlow::Continue(()))) {
+            self.flow = self.screen.report(report);
+        }
+    }
 }
 
 /// Reads what the source still holds after it was let go.

@@ -180,6 +180,7 @@ fn shared() -> Shared {
 /// What a source would say of itself that has matched what was `fed`, and a few packets that it lost.
 fn counters(fed: Fed) -> CaptureCounters {
     let watched = |name: &str, kind, hooks| WatchedInterface {
+        ifindex: Ifindex(name.len() as u32),
         name: name.to_owned(),
         kind,
         method: Method::Tcx,

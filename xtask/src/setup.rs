@@ -21,6 +21,8 @@ pub enum Part {
     Lab,
     /// promtool, which checks the exposition and the rules.
     Promtool,
+    /// Programs that must read our recordings.
+    Readers,
     /// Load generator and the tools we are measured against.
     Bench,
     /// QEMU and what goes into a guest.
@@ -55,6 +57,7 @@ impl Part {
             tool("dnsperf", "dnsperf"),
         ];
         const PROMTOOL: &[Tool] = &[tool("promtool", "prometheus")];
+        const READERS: &[Tool] = &[tool("tcpdump", "tcpdump"), tool("tshark", "tshark")];
         const BENCH: &[Tool] = &[
             tool("ip", "iproute2"),
             tool("unbound", "unbound"),
@@ -79,6 +82,7 @@ impl Part {
             Self::Build => BUILD,
             Self::Lab => LAB,
             Self::Promtool => PROMTOOL,
+            Self::Readers => READERS,
             Self::Bench => BENCH,
             Self::Guests => GUESTS,
         }

@@ -26,7 +26,7 @@ const END_TO_END: [Stage; 2] = [("demo", demo::run), ("guests", guests)];
 
 /// Runs all stages, also after one that failed, and fails if one did.
 pub fn run_all(end_to_end: bool) -> Result<()> {
-    let mut parts = vec![Part::Build, Part::Lab, Part::Promtool];
+    let mut parts = vec![Part::Build, Part::Lab, Part::Promtool, Part::Readers];
     if end_to_end {
         parts.push(Part::Guests);
     }

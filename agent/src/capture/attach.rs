@@ -228,6 +228,7 @@ impl Attacher {
         }
         let entry = Entry {
             watched: WatchedInterface {
+                ifindex: watched.link.ifindex,
                 name: watched.link.name.clone(),
                 kind: watched.kind,
                 method: if self.clsact.is_some() { Method::Clsact } else { Method::Tcx },

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::frame::InterfaceKind;
+use super::frame::{Ifindex, InterfaceKind};
 use super::vantage::Vantage;
 
 /// How an interface is watched.
@@ -17,6 +17,9 @@ pub enum Method {
 }
 
 impl Method {
+    /// Every method.
+    pub const ALL: [Self; 3] = [Self::Tcx, Self::Clsact, Self::PacketSocket];
+
     /// As it stands in labels and flags.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -39,6 +42,9 @@ pub enum DropReason {
 }
 
 impl DropReason {
+    /// Every reason.
+    pub const ALL: [Self; 3] = [Self::RingFull, Self::ShortRead, Self::SocketFull];
+
     /// As it stands in labels.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -52,6 +58,8 @@ impl DropReason {
 /// An interface under watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WatchedInterface {
+    /// Its number.
+    pub ifindex: Ifindex,
     /// Its name.
     pub name: String,
     /// What stands behind it.
@@ -89,7 +97,7 @@ pub struct ProgramRuns {
 }
 
 /// A source's counters since it started.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct CaptureCounters {
     /// Packets matched in the kernel, by vantage.
     pub matched: BTreeMap<Vantage, u64>,
@@ -118,11 +126,92 @@ pub struct CaptureCounters {
 impl CaptureCounters {
     /// Packets matched in the kernel.
     pub fn total_matched(&self) -> u64 {
-        self.matched.values().sum::<u64>() + self.matched_node_or_uplink
+        self.matched.values().fold(self.matched_node_or_uplink, |sum, count| sum.saturating_add(*count))
     }
 
     /// Packets matched and lost.
     pub fn total_drops(&self) -> u64 {
-        self.drops.values().sum()
+        self.drops.values().fold(0, |sum, count| sum.saturating_add(*count))
+    }
+
+    /// What was counted after `earlier`, a reading of the same source. Interfaces are as they are now.
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut rest = self.clone();
+        less(&mut rest.matched, &earlier.matched);
+        less(&mut rest.drops, &earlier.drops);
+        less(&mut rest.attach_errors, &earlier.attach_errors);
+        for (count, before) in [
+            (&mut rest.matched_node_or_uplink, earlier.matched_node_or_uplink),
+            (&mut rest.dropped_node_or_uplink, earlier.dropped_node_or_uplink),
+            (&mut rest.seen, earlier.seen),
+            (&mut rest.later_fragments, earlier.later_fragments),
+        ] {
+            *count = count.saturating_sub(before);
+        }
+        for (name, reason, count) in &mut rest.lost_at {
+            let same = |(other, why, _): &&(String, DropReason, u64)| other == name && why == reason;
+            let before = earlier.lost_at.iter().find(same).map_or(0, |(.., before)| *before);
+            *count = count.saturating_sub(before);
+        }
+        rest.lost_at.retain(|(.., count)| *count > 0);
+        for sum in &mut rest.linklocal {
+            let same =
+                |other: &&LinkLocalCount| other.interface == sum.interface && other.service == sum.service;
+            if let Some(before) = earlier.linklocal.iter().find(same) {
+                sum.egress = sum.egress.saturating_sub(before.egress);
+                sum.ingress = sum.ingress.saturating_sub(before.ingress);
+            }
+        }
+        rest.linklocal.retain(|sum| sum.egress + sum.ingress > 0);
+        rest
+    }
+
+    /// These and `later` ones that were counted from zero; interfaces are those of the later.
+    pub fn plus(&self, later: &Self) -> Self {
+        let mut sum = later.clone();
+        more(&mut sum.matched, &self.matched);
+        more(&mut sum.drops, &self.drops);
+        more(&mut sum.attach_errors, &self.attach_errors);
+        for (count, before) in [
+            (&mut sum.matched_node_or_uplink, self.matched_node_or_uplink),
+            (&mut sum.dropped_node_or_uplink, self.dropped_node_or_uplink),
+            (&mut sum.seen, self.seen),
+            (&mut sum.later_fragments, self.later_fragments),
+        ] {
+            *count = count.saturating_add(before);
+        }
+        for (name, reason, before) in &self.lost_at {
+            match sum.lost_at.iter_mut().find(|(other, why, _)| other == name && why == reason) {
+                Some((.., count)) => *count = count.saturating_add(*before),
+                None => sum.lost_at.push((name.clone(), *reason, *before)),
+            }
+        }
+        for before in &self.linklocal {
+            let same = |other: &&mut LinkLocalCount| {
+                other.interface == before.interface && other.service == before.service
+            };
+            match sum.linklocal.iter_mut().find(same) {
+                Some(count) => {
+                    count.egress = count.egress.saturating_add(before.egress);
+                    count.ingress = count.ingress.saturating_add(before.ingress);
+                }
+                None => sum.linklocal.push(before.clone()),
+            }
+        }
+        sum
+    }
+}
+
+fn more<K: Ord + Clone>(counts: &mut BTreeMap<K, u64>, before: &BTreeMap<K, u64>) {
+    for (key, count) in before {
+        let sum = counts.entry(key.clone()).or_default();
+        *sum = sum.saturating_add(*count);
+    }
+}
+
+/// Takes away what was counted before; an interface that went may have taken its counts along.
+fn less<K: Ord>(counts: &mut BTreeMap<K, u64>, earlier: &BTreeMap<K, u64>) {
+    for (key, count) in counts {
+        *count = count.saturating_sub(earlier.get(key).copied().unwrap_or(0));
     }
 }

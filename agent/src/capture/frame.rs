@@ -70,6 +70,15 @@ pub enum InterfaceKind {
 impl InterfaceKind {
     /// Every kind.
     pub const ALL: [Self; 3] = [Self::Pod, Self::Uplink, Self::Loopback];
+
+    /// As it stands in recordings.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pod => "pod",
+            Self::Uplink => "uplink",
+            Self::Loopback => "loopback",
+        }
+    }
 }
 
 /// Where a live frame was seen.

@@ -339,6 +339,15 @@ impl Interfaces {
     }
 }
 
+/// The link type of all frames, where one interface was asked for by its name; `None` where there may be several.
+pub fn one_link_type(selection: &Selection) -> Result<Option<LinkType>, InterfacesError> {
+    if !selection.is_one_name() {
+        return Ok(None);
+    }
+    let interfaces = Interfaces::find(selection.clone())?;
+    Ok(interfaces.watched().next().and_then(|watched| watched.link.link_type))
+}
+
 /// The name of an interface; `None` once it is gone.
 pub fn name_of(ifindex: Ifindex) -> Option<String> {
     use rustix::net::{AddressFamily, SocketType, netdevice::index_to_name, socket};

@@ -14,6 +14,7 @@ pub mod interfaces;
 mod linklocal;
 mod netlink;
 pub mod packet_socket;
+pub mod recorded;
 pub mod vantage;
 
 use std::io;
@@ -26,9 +27,10 @@ use thiserror::Error;
 use counters::CaptureCounters;
 use ebpf::EbpfSource;
 use file::{PcapFileError, PcapFileSource};
-use frame::{Frame, Timestamp};
+use frame::{Frame, Ifindex, Timestamp};
 use interfaces::{Interfaces, InterfacesError, Selection};
 use packet_socket::PacketSocketSource;
+use recorded::InterfaceNames;
 
 use crate::maps::Set;
 
@@ -120,6 +122,25 @@ fn socket_message(error: &io::Error) -> String {
             "no permission to open a packet socket: CAP_NET_RAW is missing; run as root or grant it".into()
         }
         _ => format!("failed to open a packet socket: {error}"),
+    }
+}
+
+/// Knows the names of interfaces.
+#[derive(Clone, Debug)]
+pub enum Namer {
+    /// Of this machine, now.
+    Kernel,
+    /// Of the machine where a file was recorded; the kernel here knows others by these numbers.
+    File(InterfaceNames),
+}
+
+impl Namer {
+    /// The name of an interface; `None` once it is gone, or where a file does not tell.
+    pub fn name_of(&self, ifindex: Ifindex) -> Option<String> {
+        match self {
+            Self::Kernel => interfaces::name_of(ifindex),
+            Self::File(names) => names.get(ifindex),
+        }
     }
 }
 
@@ -219,12 +240,28 @@ impl Source {
         }
     }
 
-    /// The source's own counters; `None` for a file.
+    /// The source's own counters, or those that a recording holds; `None` for another file.
     pub fn counters(&mut self) -> Option<CaptureCounters> {
         match self {
             Self::Ebpf(source) => Some(source.counters()),
             Self::Packet(source) => Some(source.counters()),
-            Self::File(_) => None,
+            Self::File(source) => source.recorded().counters(),
+        }
+    }
+
+    /// Until when a recording was made, as far as it was read; `None` for another file and a live source.
+    pub fn recorded_until(&self) -> Option<Timestamp> {
+        match self {
+            Self::Ebpf(_) | Self::Packet(_) => None,
+            Self::File(source) => source.recorded().latest(),
+        }
+    }
+
+    /// Who knows the names of the interfaces: the kernel, or the file alone.
+    pub fn namer(&self) -> Namer {
+        match self {
+            Self::Ebpf(_) | Self::Packet(_) => Namer::Kernel,
+            Self::File(source) => Namer::File(source.recorded().names()),
         }
     }
 

@@ -111,6 +111,7 @@ impl PacketSocketSource {
             self.dropped += dropped;
         }
         let interfaces = self.interfaces.watched().map(|watched| WatchedInterface {
+            ifindex: watched.link.ifindex,
             name: watched.link.name.clone(),
             kind: watched.kind,
             method: Method::PacketSocket,

@@ -13,6 +13,7 @@ macro_rules! tell {
 }
 
 mod check;
+mod record;
 mod serve;
 mod watch;
 
@@ -101,7 +102,9 @@ struct WatchArgs {
     /// Read packets from a file (pcap or pcapng, also gzip or zstd; - is standard input) instead of the node's interfaces
     #[arg(short, long, value_name = "FILE", conflicts_with_all = ["interfaces", "capture", "attach", "ring", "longest"])]
     read: Option<PathBuf>,
-    /// Stop after this many lines
+    #[command(flatten)]
+    record: record::RecordArgs,
+    /// Stop after this many lines; with -w and without --print, packets
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     /// Print addresses, not names of workloads (names are never asked of DNS)

@@ -6,19 +6,20 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use super::{LiveArgs, OutputArg, SummaryArg, WatchArgs};
-use crate::capture::Source;
 use crate::capture::counters::{CaptureCounters, Method};
 use crate::capture::file::display_name;
-use crate::capture::interfaces::name_of;
+use crate::capture::frame::{Frame, Timestamp};
+use crate::capture::{Namer, Source};
 use crate::correlate::Event;
 use crate::engine::{Engine, Report};
+use crate::export::capture_file::{RecordError, Recording};
 use crate::export::json::{self, InterfaceNames};
 use crate::export::summary::{statistics, summary};
 use crate::export::text::{Lines, Style};
-use crate::live::{Live, Screen, Shared, Signals};
+use crate::live::{Live, Screen, Shared, Signals, Taken};
 use crate::tally::TallyLimits;
 
 pub(super) fn run(args: &WatchArgs) -> Result<ExitCode> {
@@ -27,16 +28,25 @@ pub(super) fn run(args: &WatchArgs) -> Result<ExitCode> {
         Some(path) => (Source::file(path)?, display_name(path)),
         None => (open_live(&args.live)?, args.live.config().selection.to_string()),
     };
+    if args.summary == SummaryArg::Only && args.count.is_some() && !args.record.is_wanted() {
+        bail!("-c counts lines, and --summary=only prints none; give --for a time, or leave one of them out");
+    }
     let mut engine = args.matching.engine(&args.live, TallyLimits::default());
     engine.messages = args.messages;
     let shared = Shared::new(Engine::new(engine));
-    let mut terminal = Terminal::new(args);
+    let recording = args.record.create(args, &source)?;
+    let mut terminal = Terminal::new(args, source.namer(), recording);
     let result = terminal
         .begin()
-        .and_then(|()| crate::live::run(&mut source, &shared, &signals, args.longest, &mut terminal));
+        .and_then(|()| crate::live::run(&mut source, &shared, &signals, args.longest, &mut terminal))
+        .and_then(|()| terminal.finish());
     match result {
-        // Whoever read our lines has seen enough (`| head`).
+        // Whoever read our lines or packets has seen enough (`| head`).
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
+        // It names its file itself.
+        Err(error) if matches!(error.get_ref(), Some(inner) if inner.is::<RecordError>()) => {
+            return Err(error.into());
+        }
         other => other.context("failed to write to standard output")?,
     }
     let live = shared.lock();
@@ -93,21 +103,24 @@ fn tell_trouble(source: &Source, path: Option<&Path>) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Standard output.
+/// Standard output, and the recording.
 struct Terminal {
     out: BufWriter<Stdout>,
     lines: Option<Lines>,
     zone: jiff::tz::TimeZone,
     names: InterfaceNames,
+    namer: Namer,
+    recording: Option<Recording>,
+    /// No lines: the summary alone, or packets go into a file and lines were not asked for.
+    silent: bool,
+    /// Lines that may still be printed, or packets that may be written where no lines are printed.
     left: Option<u64>,
     messages: bool,
-    /// Print no lines.
-    silent: bool,
     live: LiveArgs,
 }
 
 impl Terminal {
-    fn new(args: &WatchArgs) -> Self {
+    fn new(args: &WatchArgs, namer: Namer, recording: Option<Recording>) -> Self {
         let stdout = io::stdout();
         let columns = stdout.is_terminal().then(|| {
             rustix::termios::tcgetwinsize(&stdout).map_or(80, |size| usize::from(size.ws_col).max(80))
@@ -120,9 +133,11 @@ impl Terminal {
             lines,
             zone,
             names: InterfaceNames::new(),
+            namer,
+            silent: args.summary == SummaryArg::Only || recording.is_some() && !args.record.print,
+            recording,
             left: args.count,
             messages: args.messages,
-            silent: args.summary == SummaryArg::Only,
             live: args.live.clone(),
         }
     }
@@ -137,12 +152,20 @@ impl Terminal {
         self.out.flush()
     }
 
+    /// Ends the recording in order.
+    fn finish(&mut self) -> io::Result<()> {
+        match &mut self.recording {
+            Some(recording) => Ok(recording.finish()?),
+            None => Ok(()),
+        }
+    }
+
     /// The line of a report, if it has one.
     fn line(&mut self, report: &Report<'_>) -> Option<String> {
-        if self.silent || self.messages && matches!(report, Report::Event(_)) {
+        if self.messages && matches!(report, Report::Event(_)) {
             return None;
         }
-        learn_names(&mut self.names, report);
+        learn_names(&mut self.names, &self.namer, report);
         match (&self.lines, report) {
             (Some(lines), _) => lines.line(report, &self.names),
             (None, Report::Event(event)) => json::object(event, &self.names).map(|object| object.to_string()),
@@ -153,7 +176,35 @@ impl Terminal {
 }
 
 impl Screen for Terminal {
+    fn frame(&mut self, frame: &Frame<'_>) -> io::Result<Taken> {
+        let Some(recording) = &mut self.recording else { return Ok(Taken::More) };
+        if self.left == Some(0) {
+            return Ok(Taken::No);
+        }
+        let before = recording.packets();
+        let taken = recording.frame(frame)?;
+        if let Some(left) = &mut self.left
+            && self.silent
+        {
+            *left -= recording.packets() - before;
+            if *left == 0 {
+                return Ok(Taken::Last);
+            }
+        }
+        Ok(taken)
+    }
+
+    fn counters(&mut self, time: Timestamp, counters: &CaptureCounters) -> io::Result<ControlFlow<()>> {
+        match &mut self.recording {
+            Some(recording) => Ok(recording.counters(time, counters)?),
+            None => Ok(ControlFlow::Continue(())),
+        }
+    }
+
     fn report(&mut self, report: &Report<'_>) -> io::Result<ControlFlow<()>> {
+        if self.silent {
+            return Ok(ControlFlow::Continue(()));
+        }
         let Some(line) = self.line(report) else { return Ok(ControlFlow::Continue(())) };
         if self.left == Some(0) {
             return Ok(ControlFlow::Break(()));
@@ -169,6 +220,9 @@ impl Screen for Terminal {
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        if let Some(recording) = &mut self.recording {
+            recording.flush()?;
+        }
         self.out.flush()
     }
 
@@ -181,8 +235,8 @@ impl Screen for Terminal {
     }
 }
 
-/// Asks the kernel for the name of an interface when it is first needed.
-fn learn_names(names: &mut InterfaceNames, report: &Report<'_>) {
+/// Asks for the name of an interface when it is first needed.
+fn learn_names(names: &mut InterfaceNames, namer: &Namer, report: &Report<'_>) {
     let place = match report {
         Report::Event(Event::Closed(transaction)) => transaction.parties.place,
         Report::Event(Event::Late { stray, .. }) => stray.parties.place,
@@ -191,7 +245,7 @@ fn learn_names(names: &mut InterfaceNames, report: &Report<'_>) {
     };
     if let Some(place) = place
         && !names.contains_key(&place.ifindex)
-        && let Some(name) = name_of(place.ifindex)
+        && let Some(name) = namer.name_of(place.ifindex)
     {
         names.insert(place.ifindex, name);
     }

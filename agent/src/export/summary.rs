@@ -206,7 +206,7 @@ fn write_losses(out: &mut String, tally: &Tally, counters: Option<&CaptureCounte
         (0, _) => return writeln!(out, "no packet lost: the only doubt is what is listed above"),
         _ => {}
     }
-    let share = 100.0 * dropped as f64 / (captured + dropped) as f64;
+    let share = 100.0 * dropped as f64 / captured.saturating_add(dropped) as f64;
     writeln!(
         out,
         "lost {} packets ({share:.1} %): \"no answer\" may be overstated by up to {}",
@@ -236,7 +236,8 @@ pub fn statistics(tally: &Tally, counters: Option<&CaptureCounters>) -> String {
     let captured = tally.captured();
     let dropped = counters.map_or(0, CaptureCounters::total_drops);
     // What waits in the ring at this moment is matched, but neither captured nor dropped yet.
-    let received = counters.map_or(captured, |counters| counters.total_matched().max(captured + dropped));
+    let received =
+        counters.map_or(captured, |counters| counters.total_matched().max(captured.saturating_add(dropped)));
     format!(
         "{captured} packets captured\n{received} packets received by filter\n{dropped} packets dropped by kernel\n"
     )

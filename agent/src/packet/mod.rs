@@ -203,6 +203,16 @@ pub fn parse<'a>(frame: &Frame<'a>) -> Result<Packet<'a>, DecodeError> {
     }
 }
 
+/// The packet of IP in a frame, behind all that stands in front of it, and its ethertype; `None`: there is none.
+pub fn network<'a>(frame: &Frame<'a>) -> Option<(u16, &'a [u8])> {
+    let (ipv4, ipv6) = (0x0800, 0x86dd);
+    match link::strip(frame.link_type, frame.bytes).ok()? {
+        Inside::Ipv4(bytes) => Some((ipv4, bytes)),
+        Inside::Ipv6(bytes) => Some((ipv6, bytes)),
+        Inside::Ip(bytes) => Some((if bytes.first()? >> 4 == 6 { ipv6 } else { ipv4 }, bytes)),
+    }
+}
+
 fn parse_ip(bytes: &[u8]) -> Result<Packet<'_>, DecodeError> {
     match bytes.first().map(|byte| byte >> 4) {
         Some(4) => parse_ipv4(bytes),

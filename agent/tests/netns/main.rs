@@ -14,6 +14,7 @@ mod lookups;
 mod losses;
 mod neighbours;
 mod node;
+mod recording;
 mod streams;
 
 /// Ends a test early, with the reason, where it cannot run.

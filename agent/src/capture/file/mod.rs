@@ -29,7 +29,8 @@ pub use error::{Flaw, PcapFileError};
 pub use notes::{Description, NoNotes, Notes, Options};
 
 use super::Drained;
-use super::frame::Frame;
+use super::frame::{Frame, LinkType};
+use super::recorded::Recorded;
 use pcap::Pcap;
 use pcapng::Pcapng;
 use unpack::unpack;
@@ -45,7 +46,7 @@ pub const FILE_LAG: Duration = Duration::from_millis(10);
 pub struct PcapFileSource {
     window: Window,
     format: Format,
-    notes: NoNotes,
+    notes: Recorded,
     packing: Option<&'static str>,
     /// What was wrong at the end, for a person.
     trouble: Option<String>,
@@ -114,7 +115,15 @@ impl PcapFileSource {
             (Err(_), Some(error)) => Err(Flaw::unreadable(packing, error)),
             (format, _) => format,
         }?;
-        Ok(Self { window, format, notes: NoNotes, packing, trouble: None, ended: false, records: 0 })
+        Ok(Self {
+            window,
+            format,
+            notes: Recorded::default(),
+            packing,
+            trouble: None,
+            ended: false,
+            records: 0,
+        })
     }
 
     /// Delivers up to `most` frames. A pipe that has nothing to read now is [`Drained::Empty`].
@@ -158,13 +167,39 @@ impl PcapFileSource {
             Format::Pcap(_) => Vec::new(),
             Format::Pcapng(pcapng) => pcapng.skipped().lines(),
         };
-        self.trouble.iter().cloned().chain(skipped).collect()
+        self.trouble.iter().cloned().chain(skipped).chain(self.notes.trouble()).collect()
+    }
+
+    /// What a recording says beside its packets, as far as it was read.
+    pub fn recorded(&self) -> &Recorded {
+        &self.notes
+    }
+
+    /// The link type of all packets; `None` for pcapng, where only all of it would tell.
+    pub fn link_type(&self) -> Option<LinkType> {
+        match &self.format {
+            Format::Pcap(pcap) => Some(pcap.link_type()),
+            Format::Pcapng(_) => None,
+        }
     }
 
     /// What becomes readable when more can be drained; `None`: draining waits for it.
     pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.window.fd()
     }
+}
+
+/// The link type of all packets of a file, which is read to its end for that; `None`: there are several, or it is no
+/// file on a disk, and can be read but once.
+pub fn one_link_type(path: &Path) -> io::Result<Option<LinkType>> {
+    if path == Path::new("-") || !std::fs::metadata(path)?.is_file() {
+        return Ok(None);
+    }
+    let Ok(mut source) = PcapFileSource::open(path) else { return Ok(None) };
+    let (mut first, mut several) = (None, false);
+    let mut look = |frame: &Frame<'_>| several |= *first.get_or_insert(frame.link_type) != frame.link_type;
+    while source.drain(usize::MAX, &mut look) != Drained::Ended {}
+    Ok(first.filter(|_| !several))
 }
 
 /// What a person calls the file.

@@ -45,6 +45,11 @@ impl Pcap {
         Ok(Self { order, link_type, unit, header: if magic == KUZNETZOV { 24 } else { 16 } })
     }
 
+    /// That of all packets.
+    pub(super) fn link_type(&self) -> LinkType {
+        self.link_type
+    }
+
     /// The next packet.
     #[inline]
     pub(super) fn next<'a>(&self, window: &'a mut Window) -> Result<Frame<'a>, Stop> {

@@ -1,0 +1,470 @@
+//! What a recording says beside its packets, so that reading it gives what the live run gave.
+//!
+//! Input: counters and facts of a source. Output: the JSON that a recording holds, and the way back. Deliberately
+//! absent: blocks and options of pcapng, which `export::capture_file` writes and `capture::file` reads. The form stands
+//! in docs/recording.md; what a later version adds is passed over here.
+
+mod replay;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::counters::{CaptureCounters, DropReason, LinkLocalCount, Method, WatchedInterface};
+use super::frame::{Direction, Ifindex, InterfaceKind, Place, Timestamp};
+use super::linklocal::SERVICES;
+use super::vantage::Vantage;
+
+pub use replay::{InterfaceNames, Recorded};
+
+/// Whose custom blocks these are: the number for documentation (RFC 5612), since this project has none of its own.
+/// Others may use it too, so the content says whose it is.
+pub const ENTERPRISE: u32 = 32_473;
+
+/// The form written here.
+const VERSION: u32 = 1;
+/// No count is larger, so that sums of what a file claims stay within 64 bits.
+const MOST: u64 = 1 << 56;
+/// How all content of ours begins.
+const BEGIN: &[u8] = b"{\"nslookout\":";
+
+/// Something that a recording says.
+#[derive(Clone, Debug)]
+pub enum Note {
+    /// Of an interface.
+    Interface(InterfaceFact),
+    /// What was counted.
+    Counters(Reading),
+}
+
+/// A reading of a source's counters.
+#[derive(Clone, Debug, Default)]
+pub struct Reading {
+    /// When counting from zero began: with the file that this stands in.
+    pub begun: Timestamp,
+    /// When this was read, by the clock of the frames.
+    pub time: Timestamp,
+    /// What was counted in between, without the interfaces, which have notes of their own, and without the kernel's BPF
+    /// statistics, which tell of the agent and not of the packets.
+    pub counters: CaptureCounters,
+}
+
+/// What is known of an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterfaceFact {
+    /// Its number.
+    pub ifindex: Ifindex,
+    /// Its name; empty where the interface went before it could be asked for.
+    pub name: String,
+    /// What stands behind it.
+    pub kind: InterfaceKind,
+    /// How it is watched, and by how many hooks; `None` while only its packets are known.
+    pub watched: Option<(Method, u32)>,
+}
+
+impl InterfaceFact {
+    /// Of an interface under watch.
+    pub fn of(watched: &WatchedInterface) -> Self {
+        let WatchedInterface { ifindex, name, kind, method, hooks } = watched;
+        Self { ifindex: *ifindex, name: name.clone(), kind: *kind, watched: Some((*method, *hooks)) }
+    }
+
+    /// As it stands in a recording.
+    pub fn to_json(&self) -> String {
+        encode(
+            "interface",
+            &WrittenInterface {
+                ifindex: self.ifindex.0,
+                name: self.name.clone(),
+                interface_kind: self.kind.as_str().to_owned(),
+                method: self.watched.map(|(method, _)| method.as_str().to_owned()),
+                hooks: self.watched.map(|(_, hooks)| hooks),
+            },
+        )
+    }
+}
+
+impl Reading {
+    /// As it stands in a recording.
+    pub fn to_json(&self) -> String {
+        let counters = &self.counters;
+        let drops = counters.drops.iter().filter(|(_, packets)| **packets > 0);
+        let matched = counters.matched.iter();
+        encode(
+            "counters",
+            &WrittenCounters {
+                begun_ns: self.begun.as_nanos(),
+                time_ns: self.time.as_nanos(),
+                seen: counters.seen,
+                matched: matched
+                    .filter(|(_, packets)| **packets > 0)
+                    .map(|(vantage, packets)| (vantage.as_str().into(), *packets))
+                    .collect(),
+                matched_node_or_uplink: counters.matched_node_or_uplink,
+                dropped_node_or_uplink: counters.dropped_node_or_uplink,
+                drops: drops.map(WrittenDrop::of).collect(),
+                lost_at: counters.lost_at.iter().map(WrittenLoss::of).collect(),
+                later_fragments: counters.later_fragments,
+                linklocal: counters.linklocal.iter().map(WrittenLinkLocal::of).collect(),
+                attach_errors: counters.attach_errors.clone(),
+            },
+        )
+    }
+}
+
+fn encode(kind: &str, content: &impl Serialize) -> String {
+    #[derive(Serialize)]
+    struct Envelope<'a, T> {
+        nslookout: u32,
+        kind: &'a str,
+        #[serde(flatten)]
+        content: &'a T,
+    }
+    // Plain numbers and strings always have a form in JSON.
+    serde_json::to_string(&Envelope { nslookout: VERSION, kind, content }).unwrap_or_default()
+}
+
+/// Reads the content of a custom block or option of [`ENTERPRISE`]. `Ok(None)`: not ours, or of a later version.
+///
+/// # Errors
+///
+/// Ours, and broken; with the reason for a person. Never panics, whatever the bytes are.
+pub fn decode(bytes: &[u8]) -> Result<Option<Note>, String> {
+    if !bytes.starts_with(BEGIN) {
+        return Ok(None);
+    }
+    // Blocks are padded, and what stands behind the text is only for who knows it.
+    let mut stream = serde_json::Deserializer::from_slice(bytes).into_iter::<Value>();
+    let content = stream.next().ok_or("empty")?.map_err(|error| error.to_string())?;
+    if content["nslookout"] != VERSION {
+        return Ok(None);
+    }
+    let broken = |error: serde_json::Error| error.to_string();
+    match content["kind"].as_str() {
+        Some("interface") => {
+            let written: WrittenInterface = serde_json::from_value(content).map_err(broken)?;
+            Ok(written.read().map(Note::Interface))
+        }
+        Some("counters") => {
+            let written: WrittenCounters = serde_json::from_value(content).map_err(broken)?;
+            Ok(Some(Note::Counters(written.read())))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The comment of a packet: what is known of it beside its bytes, as `key=value` words.
+///
+/// `vantage`: where place and direction alone make it certain.
+pub fn write_comment(out: &mut Vec<u8>, place: &Place, vantage: Option<Vantage>) {
+    let words = [
+        ("vantage=", vantage.map(Vantage::as_str)),
+        (" kind=", Some(place.kind.as_str())),
+        (
+            " direction=",
+            Some(match place.direction {
+                Direction::Ingress => "ingress",
+                Direction::Egress => "egress",
+            }),
+        ),
+        (" local_socket=", place.local_socket.map(|local| if local { "yes" } else { "no" })),
+    ];
+    let begin = out.len();
+    for (key, value) in words.iter().filter_map(|(key, value)| Some((key, (*value)?))) {
+        let key = if out.len() == begin { key.trim_start() } else { key };
+        out.extend_from_slice(key.as_bytes());
+        out.extend_from_slice(value.as_bytes());
+    }
+}
+
+/// Did a process of the machine send it? As [`write_comment`] wrote it.
+pub fn local_socket_of(comment: &[u8]) -> Option<bool> {
+    comment.split(|byte| *byte == b' ').find_map(|word| match word {
+        b"local_socket=yes" => Some(true),
+        b"local_socket=no" => Some(false),
+        _ => None,
+    })
+}
+
+#[derive(Serialize, Deserialize)]
+struct WrittenInterface {
+    ifindex: u32,
+    name: String,
+    interface_kind: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    method: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hooks: Option<u32>,
+}
+
+impl WrittenInterface {
+    /// `None`: of a kind that a later version knows.
+    fn read(self) -> Option<InterfaceFact> {
+        let method = self.method.and_then(|method| named(&Method::ALL, Method::as_str, &method));
+        Some(InterfaceFact {
+            ifindex: Ifindex(self.ifindex),
+            kind: named(&InterfaceKind::ALL, InterfaceKind::as_str, &self.interface_kind)?,
+            name: printable(&self.name),
+            watched: method.zip(self.hooks),
+        })
+    }
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+struct WrittenCounters {
+    begun_ns: u64,
+    time_ns: u64,
+    seen: u64,
+    matched: BTreeMap<String, u64>,
+    #[serde(skip_serializing_if = "is_zero")]
+    matched_node_or_uplink: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    dropped_node_or_uplink: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    drops: Vec<WrittenDrop>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    lost_at: Vec<WrittenLoss>,
+    #[serde(skip_serializing_if = "is_zero")]
+    later_fragments: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    linklocal: Vec<WrittenLinkLocal>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    attach_errors: BTreeMap<String, u64>,
+}
+
+/// Serde hands out references.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+#[derive(Serialize, Deserialize)]
+struct WrittenDrop {
+    vantage: String,
+    reason: String,
+    packets: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WrittenLoss {
+    interface: String,
+    reason: String,
+    packets: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WrittenLinkLocal {
+    interface: String,
+    interface_kind: String,
+    service: String,
+    egress: u64,
+    ingress: u64,
+}
+
+impl WrittenDrop {
+    fn of(((vantage, reason), packets): (&(Vantage, DropReason), &u64)) -> Self {
+        Self { vantage: vantage.as_str().into(), reason: reason.as_str().into(), packets: *packets }
+    }
+}
+
+impl WrittenLoss {
+    fn of((interface, reason, packets): &(String, DropReason, u64)) -> Self {
+        Self { interface: interface.clone(), reason: reason.as_str().into(), packets: *packets }
+    }
+}
+
+impl WrittenCounters {
+    fn read(self) -> Reading {
+        // A loss for a reason that a later version knows is still a loss.
+        let reason =
+            |name: &str| named(&DropReason::ALL, DropReason::as_str, name).unwrap_or(DropReason::RingFull);
+        let vantage = |name: &str| named(&Vantage::ALL, Vantage::as_str, name).unwrap_or(Vantage::Unknown);
+        let mut counters = CaptureCounters {
+            seen: self.seen.min(MOST),
+            matched_node_or_uplink: self.matched_node_or_uplink.min(MOST),
+            dropped_node_or_uplink: self.dropped_node_or_uplink.min(MOST),
+            later_fragments: self.later_fragments.min(MOST),
+            attach_errors: self.attach_errors,
+            ..CaptureCounters::default()
+        };
+        for (name, packets) in self.matched {
+            let sum = counters.matched.entry(vantage(&name)).or_default();
+            *sum = sum.saturating_add(packets).min(MOST);
+        }
+        for drop in self.drops {
+            let sum = counters.drops.entry((vantage(&drop.vantage), reason(&drop.reason))).or_default();
+            *sum = sum.saturating_add(drop.packets).min(MOST);
+        }
+        let lost = self.lost_at.into_iter();
+        counters.lost_at =
+            lost.map(|loss| (printable(&loss.interface), reason(&loss.reason), loss.packets)).collect();
+        counters.linklocal = self.linklocal.into_iter().filter_map(WrittenLinkLocal::read).collect();
+        let [begun, time] = [self.begun_ns, self.time_ns].map(Timestamp::from_nanos);
+        Reading { begun, time, counters }
+    }
+}
+
+impl WrittenLinkLocal {
+    fn of(sum: &LinkLocalCount) -> Self {
+        let LinkLocalCount { interface, kind, service, egress, ingress } = sum;
+        Self {
+            interface: interface.clone(),
+            interface_kind: kind.as_str().into(),
+            service: (*service).into(),
+            egress: *egress,
+            ingress: *ingress,
+        }
+    }
+
+    /// `None`: of a service or a kind that a later version knows.
+    fn read(self) -> Option<LinkLocalCount> {
+        Some(LinkLocalCount {
+            kind: named(&InterfaceKind::ALL, InterfaceKind::as_str, &self.interface_kind)?,
+            service: SERVICES.into_iter().find(|service| *service == self.service)?,
+            interface: printable(&self.interface),
+            egress: self.egress,
+            ingress: self.ingress,
+        })
+    }
+}
+
+/// A file may say anything of its interfaces, and a terminal obeys control characters.
+fn printable(name: &str) -> String {
+    name.replace(char::is_control, "?")
+}
+
+/// The one of `all` that is called so.
+fn named<T: Copy>(all: &[T], name_of: impl Fn(T) -> &'static str, name: &str) -> Option<T> {
+    all.iter().copied().find(|one| name_of(*one) == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counters() -> CaptureCounters {
+        CaptureCounters {
+            matched: BTreeMap::from([(Vantage::Client, 7), (Vantage::Uplink, 2)]),
+            matched_node_or_uplink: 3,
+            dropped_node_or_uplink: 1,
+            drops: BTreeMap::from([((Vantage::Client, DropReason::RingFull), 4)]),
+            lost_at: vec![("cali1".into(), DropReason::RingFull, 4)],
+            seen: 90,
+            later_fragments: 5,
+            linklocal: vec![LinkLocalCount {
+                interface: "ens5".into(),
+                kind: InterfaceKind::Uplink,
+                service: SERVICES[0],
+                egress: 8,
+                ingress: 9,
+            }],
+            attach_errors: BTreeMap::from([("netlink".into(), 1)]),
+            ..CaptureCounters::default()
+        }
+    }
+
+    #[test]
+    fn counters_come_back() {
+        let [begun, time] = [1_700_000_000_123_456_789, 1_700_000_001_000_000_000].map(Timestamp::from_nanos);
+        let reading = Reading { begun, time, counters: counters() };
+        let written = reading.to_json();
+        // As a block pads it.
+        let Ok(Some(Note::Counters(read))) = decode(format!("{written}   ").as_bytes()) else {
+            unreachable!("{written}")
+        };
+        assert_eq!(format!("{read:?}"), format!("{reading:?}"));
+    }
+
+    #[test]
+    fn facts_come_back() {
+        for (kind, watched) in InterfaceKind::ALL.into_iter().zip([None, Some((Method::Tcx, 2)), None]) {
+            let fact = InterfaceFact { ifindex: Ifindex(4), name: "a\"b".into(), kind, watched };
+            let Ok(Some(Note::Interface(read))) = decode(fact.to_json().as_bytes()) else {
+                unreachable!("{}", fact.to_json())
+            };
+            assert_eq!(read, fact);
+        }
+    }
+
+    #[test]
+    fn what_a_later_version_says_is_passed_over() {
+        for unknown in [
+            r#"{"nslookout":2,"kind":"counters","time_ns":"x"}"#,
+            r#"{"nslookout":1,"kind":"host","resolv_conf":[]}"#,
+            r#"{"nslookout":1,"kind":"interface","ifindex":1,"name":"x","interface_kind":"tunnel"}"#,
+            r#"{"nslookout":1}"#,
+            "another's",
+            "",
+        ] {
+            assert!(matches!(decode(unknown.as_bytes()), Ok(None)), "{unknown}");
+        }
+        let more = r#"{"nslookout":1,"kind":"counters","time_ns":5,"more":{},"seen":3,
+            "drops":[{"vantage":"sky","reason":"rain","packets":2,"more":1}]}"#
+            .replace('\n', "");
+        let Ok(Some(Note::Counters(Reading { counters: read, .. }))) = decode(more.as_bytes()) else {
+            unreachable!("{more}")
+        };
+        assert_eq!((read.seen, read.total_drops()), (3, 2));
+    }
+
+    #[test]
+    fn what_is_broken_is_told() {
+        for broken in
+            [r#"{"nslookout":1,"kind":"counters","seen":-1}"#, r#"{"nslookout":1,"kind""#, r#"{"nslookout":"#]
+        {
+            assert!(decode(broken.as_bytes()).is_err(), "{broken}");
+        }
+    }
+
+    #[test]
+    fn only_what_was_counted_since() {
+        let mut now = counters();
+        now.seen += 10;
+        *now.drops.entry((Vantage::Client, DropReason::RingFull)).or_default() += 2;
+        now.lost_at[0].2 += 2;
+        now.linklocal[0].egress += 1;
+        let rest = now.since(&counters());
+        assert_eq!((rest.seen, rest.total_drops(), rest.total_matched()), (10, 2, 0));
+        assert_eq!(rest.lost_at, [("cali1".to_owned(), DropReason::RingFull, 2)]);
+        assert_eq!((rest.linklocal[0].egress, rest.linklocal[0].ingress), (1, 0));
+        assert!(counters().since(&counters()).lost_at.is_empty());
+        assert_eq!(format!("{:?}", counters().plus(&rest)), format!("{now:?}"));
+        assert_eq!(
+            format!("{:?}", counters().plus(&CaptureCounters::default())),
+            format!("{:?}", counters())
+        );
+    }
+
+    #[test]
+    fn what_a_file_claims_does_no_harm() {
+        let claims = r#"{"nslookout":1,"kind":"counters","matched":{"client":18446744073709551615,"x":18446744073709551615,
+            "y":18446744073709551615,"server":18446744073709551615},"lost_at":[{"interface":"\u001b[2J","reason":"x","packets":1}]}"#
+            .replace('\n', "");
+        let Ok(Some(Note::Counters(Reading { counters: read, .. }))) = decode(claims.as_bytes()) else {
+            unreachable!("{claims}")
+        };
+        assert_eq!(read.total_matched(), 3 * MOST);
+        assert_eq!(read.lost_at[0].0, "?[2J");
+    }
+
+    #[test]
+    fn comments_tell_what_the_bytes_do_not() {
+        for (vantage, local_socket, expected) in [
+            (None, None, "kind=pod direction=egress"),
+            (Some(Vantage::Client), Some(true), "vantage=client kind=pod direction=egress local_socket=yes"),
+            (None, Some(false), "kind=pod direction=egress local_socket=no"),
+        ] {
+            let mut comment = Vec::new();
+            let (kind, direction) = (InterfaceKind::Pod, Direction::Egress);
+            write_comment(
+                &mut comment,
+                &Place { ifindex: Ifindex(1), kind, direction, local_socket },
+                vantage,
+            );
+            assert_eq!(String::from_utf8_lossy(&comment), expected);
+            assert_eq!(local_socket_of(&comment), local_socket);
+        }
+    }
+}

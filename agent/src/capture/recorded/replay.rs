@@ -1,0 +1,197 @@
+//! Takes what a recording says while its packets are read.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{ENTERPRISE, InterfaceFact, Note, Reading, decode, local_socket_of};
+use crate::capture::counters::{CaptureCounters, Method, WatchedInterface};
+use crate::capture::file::{Description, Notes, Options};
+use crate::capture::frame::{Ifindex, InterfaceKind, Timestamp};
+
+/// Names of interfaces by number, as a file tells them while it is read.
+#[derive(Clone, Debug, Default)]
+pub struct InterfaceNames(Arc<Mutex<HashMap<Ifindex, String>>>);
+
+impl InterfaceNames {
+    /// The latest name that was told.
+    pub fn get(&self, ifindex: Ifindex) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&ifindex).cloned()
+    }
+
+    fn insert(&self, ifindex: Ifindex, name: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(ifindex, name);
+    }
+}
+
+/// A file with more interfaces than the kernel gives numbers to in years is no recording.
+const MOST_INTERFACES: usize = 65_536;
+
+/// What a recording has said so far; empty for any other file.
+#[derive(Debug, Default)]
+pub struct Recorded {
+    names: InterfaceNames,
+    interfaces: BTreeMap<Ifindex, InterfaceFact>,
+    /// The sum of the files that have ended, where several stand one behind the other, and their last time.
+    before: Option<(CaptureCounters, Timestamp)>,
+    latest: Option<Reading>,
+    /// The first thing of ours that could not be read, and how many there were.
+    broken: Option<(String, u64)>,
+}
+
+impl Recorded {
+    /// What was counted, all files together; `None` where no recording says anything.
+    pub fn counters(&self) -> Option<CaptureCounters> {
+        let latest = &self.latest.as_ref()?.counters;
+        let mut counters = match &self.before {
+            Some((before, _)) => before.plus(latest),
+            None => latest.clone(),
+        };
+        let watched = |fact: &InterfaceFact| {
+            let (method, hooks) = fact.watched.unwrap_or((Method::PacketSocket, 0));
+            WatchedInterface {
+                ifindex: fact.ifindex,
+                name: fact.name.clone(),
+                kind: fact.kind,
+                method,
+                hooks,
+            }
+        };
+        counters.interfaces = self.interfaces.values().map(watched).collect();
+        Some(counters)
+    }
+
+    /// Until when was captured, whether or not a packet came; `None` where no recording says it.
+    pub fn latest(&self) -> Option<Timestamp> {
+        let before = self.before.as_ref().map(|(_, time)| *time);
+        before.max(self.latest.as_ref().map(|reading| reading.time))
+    }
+
+    /// The names of its interfaces, now and later.
+    pub fn names(&self) -> InterfaceNames {
+        self.names.clone()
+    }
+
+    /// What could not be read, for a person.
+    pub fn trouble(&self) -> Option<String> {
+        let (what, count) = self.broken.as_ref()?;
+        let more = if *count > 1 { format!(", and {} more", count - 1) } else { String::new() };
+        Some(format!("a note of the recording cannot be read, so losses may be missing: {what}{more}"))
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Option<InterfaceFact> {
+        match decode(bytes) {
+            Ok(Some(Note::Interface(fact))) => {
+                self.learn(fact.clone());
+                return Some(fact);
+            }
+            Ok(Some(Note::Counters(reading))) => self.count(reading),
+            Ok(None) => {}
+            Err(what) => self.broken.get_or_insert((what, 0)).1 += 1,
+        }
+        None
+    }
+
+    fn learn(&mut self, fact: InterfaceFact) {
+        if self.interfaces.len() >= MOST_INTERFACES && !self.interfaces.contains_key(&fact.ifindex) {
+            return;
+        }
+        if !fact.name.is_empty() {
+            self.names.insert(fact.ifindex, fact.name.clone());
+        }
+        let entry = self.interfaces.entry(fact.ifindex).or_insert_with(|| fact.clone());
+        // A fact that was learnt from a packet alone knows less.
+        let watched = fact.watched.or(entry.watched);
+        *entry = InterfaceFact { watched, ..fact };
+    }
+
+    /// Each file counts from zero; its readings replace one another.
+    fn count(&mut self, reading: Reading) {
+        if let Some(ended) = self.latest.take_if(|latest| latest.begun != reading.begun) {
+            let until = self.latest_of(ended.time);
+            let before = self.before.take().map_or_else(CaptureCounters::default, |(before, _)| before);
+            self.before = Some((before.plus(&ended.counters), until));
+        }
+        self.latest = Some(reading);
+    }
+
+    fn latest_of(&self, time: Timestamp) -> Timestamp {
+        self.before.as_ref().map_or(time, |(_, before)| time.max(*before))
+    }
+}
+
+impl Notes for Recorded {
+    fn interface(&mut self, description: &Description<'_>) -> Option<(Ifindex, InterfaceKind)> {
+        let fact = description.options.clone().custom(ENTERPRISE).find_map(|text| self.take(text))?;
+        Some((fact.ifindex, fact.kind))
+    }
+
+    fn local_socket(&mut self, mut options: Options<'_>) -> Option<bool> {
+        options.find_map(|(code, value)| if code == 1 { local_socket_of(value) } else { None })
+    }
+
+    fn custom(&mut self, enterprise: u32, bytes: &[u8]) {
+        if enterprise == ENTERPRISE {
+            self.take(bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading(begun: u64, time: u64, seen: u64) -> String {
+        let [begun, time] = [begun, time].map(Timestamp::from_nanos);
+        Reading { begun, time, counters: CaptureCounters { seen, ..CaptureCounters::default() } }.to_json()
+    }
+
+    #[test]
+    fn readings_replace_one_another_and_files_add_up() {
+        let mut recorded = Recorded::default();
+        assert!(recorded.counters().is_none() && recorded.latest().is_none());
+        for (begun, time, seen, sum) in
+            [(1, 2, 5, 5), (1, 3, 7, 7), (3, 4, 1, 8), (3, 6, 2, 9), (6, 7, 4, 13)]
+        {
+            recorded.custom(ENTERPRISE, reading(begun, time, seen).as_bytes());
+            assert_eq!(recorded.counters().map(|counters| counters.seen), Some(sum));
+            assert_eq!(recorded.latest(), Some(Timestamp::from_nanos(time)));
+        }
+        // Another's block.
+        recorded.custom(9, reading(9, 9, 9).as_bytes());
+        assert_eq!(recorded.counters().map(|counters| counters.seen), Some(13));
+    }
+
+    #[test]
+    fn facts_grow() {
+        let mut recorded = Recorded::default();
+        recorded.custom(ENTERPRISE, reading(1, 2, 0).as_bytes());
+        let fact = |watched| InterfaceFact {
+            ifindex: Ifindex(3),
+            name: "cali1".into(),
+            kind: InterfaceKind::Pod,
+            watched,
+        };
+        for watched in [None, Some((Method::Clsact, 2)), None] {
+            recorded.custom(ENTERPRISE, fact(watched).to_json().as_bytes());
+        }
+        assert_eq!(recorded.names().get(Ifindex(3)).as_deref(), Some("cali1"));
+        let counters = recorded.counters().unwrap_or_default();
+        assert_eq!(counters.interfaces[0].method, Method::Clsact);
+    }
+
+    #[test]
+    fn trouble_is_told_once() {
+        let mut recorded = Recorded::default();
+        assert_eq!(recorded.trouble(), None);
+        recorded.custom(ENTERPRISE, b"not of ours");
+        assert_eq!(recorded.trouble(), None);
+        for _ in 0..3 {
+            recorded.custom(ENTERPRISE, br#"{"nslookout":1,"kind":"counters","seen":"many"}"#);
+        }
+        assert!(
+            recorded.trouble().is_some_and(|told| told.ends_with("and 2 more")),
+            "{:?}",
+            recorded.trouble()
+        );
+    }
+}
