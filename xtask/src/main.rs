@@ -5,6 +5,7 @@ mod child;
 mod demo;
 mod generate;
 mod guests;
+mod hard_cases;
 mod lab;
 mod netns;
 mod setup;
@@ -33,6 +34,15 @@ enum Task {
         file: PathBuf,
         #[command(flatten)]
         plan: generate::Plan,
+    },
+    /// Write one capture for each hard case, and the truth about it; always the same bytes
+    HardCases {
+        /// Where the captures (NAME.pcap) and their truth (NAME.json) go
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+        /// And those too large for the repository
+        #[arg(long)]
+        all: bool,
     },
     /// Measure what the agent costs, beside tcpdump, tshark and dnsscope in the same run
     Bench {
@@ -79,6 +89,7 @@ fn run(task: Task) -> Result<()> {
             setup::report()
         }
         Task::Generate { file, plan } => generate::run(&file, &plan),
+        Task::HardCases { folder, all } => hard_cases::run(&folder, all),
         Task::Bench { scope } => bench::run_all(&scope),
         Task::Guests { choice } => guests::run_all(&choice),
         Task::Lab(action) => lab::run(&action),
