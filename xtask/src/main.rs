@@ -2,6 +2,7 @@
 
 mod bench;
 mod child;
+mod compare;
 mod demo;
 mod generate;
 mod guests;
@@ -43,6 +44,12 @@ enum Task {
         /// And those too large for the repository
         #[arg(long)]
         all: bool,
+    },
+    /// Compare what the agent reads from captures with what tshark reads: every message, every transaction
+    Compare {
+        /// Captures; without any, the recorded ones and every hard case
+        #[arg(value_name = "FILE")]
+        files: Vec<PathBuf>,
     },
     /// Measure what the agent costs, beside tcpdump, tshark and dnsscope in the same run
     Bench {
@@ -90,6 +97,7 @@ fn run(task: Task) -> Result<()> {
         }
         Task::Generate { file, plan } => generate::run(&file, &plan),
         Task::HardCases { folder, all } => hard_cases::run(&folder, all),
+        Task::Compare { files } => compare::run(&files),
         Task::Bench { scope } => bench::run_all(&scope),
         Task::Guests { choice } => guests::run_all(&choice),
         Task::Lab(action) => lab::run(&action),

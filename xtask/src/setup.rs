@@ -23,6 +23,8 @@ pub enum Part {
     Promtool,
     /// Load generator and the tools we are measured against.
     Bench,
+    /// tshark, the judge of every message.
+    Compare,
     /// QEMU and what goes into a guest.
     Guests,
 }
@@ -65,6 +67,7 @@ impl Part {
             tool("dnsscope", "pdns-tools"),
             tool("bpftool", "bpftool"),
         ];
+        const COMPARE: &[Tool] = &[tool("tshark", "tshark")];
         const GUESTS: &[Tool] = &[
             tool("qemu-system-x86_64", "qemu-system-x86"),
             tool("busybox", "busybox-static"),
@@ -80,6 +83,7 @@ impl Part {
             Self::Lab => LAB,
             Self::Promtool => PROMTOOL,
             Self::Bench => BENCH,
+            Self::Compare => COMPARE,
             Self::Guests => GUESTS,
         }
     }
