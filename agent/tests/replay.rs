@@ -86,6 +86,90 @@ fn the_same_packets_give_the_same_lines_in_every_container() {
     }
 }
 
+/// Every hard case (`cargo xtask hard-cases`): its lines are as expected, and the counts are those that it was made with.
+#[test]
+fn every_hard_case_gives_what_it_was_made_of() {
+    let directory = std::env::temp_dir().join(format!("nslookout-hard-{}", std::process::id()));
+    let generate = Command::new(env!("CARGO"))
+        .args(["run", "--quiet", "--package", "xtask", "--", "hard-cases", "--all"])
+        .arg(&directory)
+        .output()
+        .unwrap();
+    assert!(generate.status.success(), "{}", String::from_utf8_lossy(&generate.stderr));
+    let mut wrong = Vec::new();
+    for capture in hard_captures(&directory) {
+        let truth: Value =
+            serde_json::from_slice(&std::fs::read(capture.with_extension("json")).unwrap()).unwrap();
+        let found = counts(&capture);
+        let name = capture.file_stem().unwrap().to_str().unwrap();
+        if (found != truth) != NOT_YET.contains(&name) {
+            wrong.push(format!("{}: made of {truth}, but found {found}", capture.display()));
+        }
+    }
+    // Those too large for the repository are made here only.
+    const LARGE: u64 = 200_000;
+    let kept = data().join("hard");
+    for made in hard_captures(&directory) {
+        for made in [made.with_extension("json"), made.clone()] {
+            let (made_bytes, kept) = (std::fs::read(&made).unwrap(), kept.join(made.file_name().unwrap()));
+            let large = made.with_extension("pcap").metadata().unwrap().len() > LARGE;
+            let same = std::fs::read(&kept).map_or(large, |kept| kept == made_bytes);
+            assert!(same, "{}: cargo xtask hard-cases makes another one", kept.display());
+        }
+    }
+    std::fs::remove_dir_all(&directory).unwrap();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    for capture in hard_captures(&kept) {
+        let file = capture.strip_prefix(data()).unwrap().to_str().unwrap();
+        compare(&text(&replay(&["watch", "-v", "-r", file])), &capture.with_extension("expected"));
+    }
+}
+
+/// Those whose counts are not right yet: segments and fragments are not put together, a name may lead into the header.
+const NOT_YET: [&str; 12] = [
+    "compression-loops",
+    "fragments-overlapping",
+    "fragments-twice",
+    "tcp-53-to-53",
+    "tcp-one-in-three-segments",
+    "tcp-overlapping",
+    "tcp-prefix-alone",
+    "tcp-prefix-cut",
+    "tcp-reordered",
+    "tcp-retransmitted",
+    "tcp-sequence-wrap",
+    "tcp-two-in-one-segment",
+];
+
+fn hard_captures(directory: &Path) -> Vec<PathBuf> {
+    let mut captures: Vec<PathBuf> =
+        std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    captures.retain(|path| path.extension().is_some_and(|extension| extension == "pcap"));
+    captures.sort();
+    assert!(captures.len() >= 50, "{}", captures.len());
+    captures
+}
+
+/// What the program finds in a capture, in the form of a hard case's truth.
+fn counts(capture: &Path) -> Value {
+    let path = capture.to_str().unwrap();
+    let messages = replay(&["watch", "-o", "json", "--messages", "-r", path]);
+    let transactions = replay(&["watch", "-o", "json", "-r", path]);
+    let lines: Vec<Value> = String::from_utf8(transactions.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let ended = |outcome: &str| lines.iter().filter(|line| line["outcome"] == outcome).count();
+    serde_json::json!({
+        "messages": String::from_utf8(messages.stdout).unwrap().lines().count(),
+        "answered": ended("answered"),
+        "unanswered": ended("unanswered"),
+        "waiting": ended("waiting"),
+        "late": ended("late"),
+    })
+}
+
 #[test]
 fn the_short_form_and_json_are_as_expected() {
     compare(&text(&replay(&["-r", "answers.pcap"])), &data().join("answers.short.expected"));

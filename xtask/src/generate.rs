@@ -7,8 +7,8 @@
 //! written to `FILE.json`, so that a test can compare what the agent found.
 
 mod message;
-mod packet;
-mod pcap;
+pub mod packet;
+pub mod pcap;
 mod random;
 mod traffic;
 mod truth;
@@ -29,7 +29,7 @@ pub use truth::Truth;
 use world::World;
 
 /// 2024-01-01T00:00:00Z: a capture must not depend on the day it was made.
-const EPOCH_NS: u64 = 1_704_067_200_000_000_000;
+pub const EPOCH_NS: u64 = 1_704_067_200_000_000_000;
 
 /// Longer after the last query than anybody waits for an answer.
 const QUIET_END_NS: u64 = 40_000_000_000;

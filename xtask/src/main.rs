@@ -2,9 +2,11 @@
 
 mod bench;
 mod child;
+mod compare;
 mod demo;
 mod generate;
 mod guests;
+mod hard_cases;
 mod lab;
 mod netns;
 mod setup;
@@ -33,6 +35,21 @@ enum Task {
         file: PathBuf,
         #[command(flatten)]
         plan: generate::Plan,
+    },
+    /// Write one capture for each hard case, and the truth about it; always the same bytes
+    HardCases {
+        /// Where the captures (NAME.pcap) and their truth (NAME.json) go
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+        /// And those too large for the repository
+        #[arg(long)]
+        all: bool,
+    },
+    /// Compare what the agent reads from captures with what tshark reads: every message, every transaction
+    Compare {
+        /// Captures; without any, the recorded ones and every hard case
+        #[arg(value_name = "FILE")]
+        files: Vec<PathBuf>,
     },
     /// Measure what the agent costs, beside tcpdump, tshark and dnsscope in the same run
     Bench {
@@ -79,6 +96,8 @@ fn run(task: Task) -> Result<()> {
             setup::report()
         }
         Task::Generate { file, plan } => generate::run(&file, &plan),
+        Task::HardCases { folder, all } => hard_cases::run(&folder, all),
+        Task::Compare { files } => compare::run(&files),
         Task::Bench { scope } => bench::run_all(&scope),
         Task::Guests { choice } => guests::run_all(&choice),
         Task::Lab(action) => lab::run(&action),

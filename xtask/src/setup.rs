@@ -25,6 +25,8 @@ pub enum Part {
     Readers,
     /// Load generator and the tools we are measured against.
     Bench,
+    /// tshark, the judge of every message.
+    Compare,
     /// QEMU and what goes into a guest.
     Guests,
 }
@@ -68,6 +70,7 @@ impl Part {
             tool("dnsscope", "pdns-tools"),
             tool("bpftool", "bpftool"),
         ];
+        const COMPARE: &[Tool] = &[tool("tshark", "tshark")];
         const GUESTS: &[Tool] = &[
             tool("qemu-system-x86_64", "qemu-system-x86"),
             tool("busybox", "busybox-static"),
@@ -84,6 +87,7 @@ impl Part {
             Self::Promtool => PROMTOOL,
             Self::Readers => READERS,
             Self::Bench => BENCH,
+            Self::Compare => COMPARE,
             Self::Guests => GUESTS,
         }
     }

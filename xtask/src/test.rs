@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use crate::setup::{self, Part};
 use crate::shell::{find_program, run, workspace};
-use crate::{demo, guests};
+use crate::{compare, demo, guests};
 
 /// One stage: its name and what it does.
 type Stage = (&'static str, fn() -> Result<()>);
@@ -22,13 +22,13 @@ const STAGES: [Stage; 5] = [
 ];
 
 /// What `--all` adds: from end to end.
-const END_TO_END: [Stage; 2] = [("demo", demo::run), ("guests", guests)];
+const END_TO_END: [Stage; 3] = [("compare", compare::run_corpus), ("demo", demo::run), ("guests", guests)];
 
 /// Runs all stages, also after one that failed, and fails if one did.
 pub fn run_all(end_to_end: bool) -> Result<()> {
     let mut parts = vec![Part::Build, Part::Lab, Part::Promtool, Part::Readers];
     if end_to_end {
-        parts.push(Part::Guests);
+        parts.extend([Part::Compare, Part::Guests]);
     }
     let mut times: Vec<(&str, Duration, Result<()>)> = Vec::new();
     let mut stage = |name, work: &dyn Fn() -> Result<()>| {

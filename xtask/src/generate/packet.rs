@@ -6,6 +6,8 @@ use std::net::IpAddr;
 pub const FIN: u8 = 0x01;
 /// SYN flag of TCP.
 pub const SYN: u8 = 0x02;
+/// RST flag of TCP.
+pub const RST: u8 = 0x04;
 /// PSH flag of TCP.
 pub const PSH: u8 = 0x08;
 /// ACK flag of TCP.
@@ -123,14 +125,15 @@ fn transport_checksum(source: &Endpoint, destination: &Endpoint, protocol: u8, t
 }
 
 /// The sum of the 16-bit words of at most 64 KiB.
-fn sum(bytes: &[u8]) -> u32 {
+pub fn sum(bytes: &[u8]) -> u32 {
     bytes
         .chunks(2)
         .map(|pair| u32::from(pair[0]) << 8 | pair.get(1).copied().map_or(0, u32::from))
         .fold(0, u32::wrapping_add)
 }
 
-fn fold(mut sum: u32) -> u16 {
+/// The sum in 16 bits, carries added (RFC 1071); its complement is the checksum.
+pub fn fold(mut sum: u32) -> u16 {
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }
