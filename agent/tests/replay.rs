@@ -101,8 +101,7 @@ fn every_hard_case_gives_what_it_was_made_of() {
         let truth: Value =
             serde_json::from_slice(&std::fs::read(capture.with_extension("json")).unwrap()).unwrap();
         let found = counts(&capture);
-        let name = capture.file_stem().unwrap().to_str().unwrap();
-        if (found != truth) != NOT_YET.contains(&name) {
+        if found != truth {
             wrong.push(format!("{}: made of {truth}, but found {found}", capture.display()));
         }
     }
@@ -124,22 +123,6 @@ fn every_hard_case_gives_what_it_was_made_of() {
         compare(&text(&replay(&["watch", "-v", "-r", file])), &capture.with_extension("expected"));
     }
 }
-
-/// Those whose counts are not right yet: segments and fragments are not put together, a name may lead into the header.
-const NOT_YET: [&str; 12] = [
-    "compression-loops",
-    "fragments-overlapping",
-    "fragments-twice",
-    "tcp-53-to-53",
-    "tcp-one-in-three-segments",
-    "tcp-overlapping",
-    "tcp-prefix-alone",
-    "tcp-prefix-cut",
-    "tcp-reordered",
-    "tcp-retransmitted",
-    "tcp-sequence-wrap",
-    "tcp-two-in-one-segment",
-];
 
 fn hard_captures(directory: &Path) -> Vec<PathBuf> {
     let mut captures: Vec<PathBuf> =

@@ -27,17 +27,20 @@ while offset < len(capture):
     packets.append((seconds, fraction, original - 14, capture[offset + 16 + 14 : offset + 16 + length]))
     offset += 16 + length
 
-def write(name, order, link_type, header):
+# `head` makes the header in front of a packet of so many bytes.
+def write(name, order, link_type, head):
     with open(f"same-as-refused.{name}.pcap", "wb") as file:
         file.write(struct.pack(order + "IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, link_type))
         for seconds, fraction, original, ip in packets:
+            header = head(original) if callable(head) else head
             whole = len(header) + original
             file.write(struct.pack(order + "4I", seconds, fraction, len(header) + len(ip), whole) + header + ip)
 
 mac = bytes(12)
 write("big-endian", ">", 1, mac + b"\x08\x00")
 write("vlan", "<", 1, mac + b"\x81\x00\x00\x64\x08\x00")
-write("pppoe", "<", 1, mac + b"\x88\x64\x11\x00\x00\x01\x00\x00\x00\x21")
+# PPPoE counts what stands behind its header, PPP's protocol included (RFC 2516 section 4).
+write("pppoe", "<", 1, lambda length: mac + b"\x88\x64\x11\x00\x00\x01" + struct.pack(">H", length + 2) + b"\x00\x21")
 write("raw", "<", 101, b"")
 write("sll", "<", 113, struct.pack(">HHH8sH", 0, 1, 6, bytes(8), 0x0800))
 write("sll2", "<", 276, struct.pack(">HHIHBB8s", 0x0800, 0, 2, 1, 0, 6, bytes(8)))
