@@ -25,6 +25,8 @@ pub enum Part {
     Bench,
     /// QEMU and what goes into a guest.
     Guests,
+    /// What builds libFuzzer, whose C++ sources come with its crate.
+    Fuzz,
 }
 
 /// A program that must be there, and the Debian package that brings it.
@@ -75,12 +77,14 @@ impl Part {
             tool("dnsmasq", "dnsmasq-base"),
             tool("bpftool", "bpftool"),
         ];
+        const FUZZ: &[Tool] = &[tool("c++", "g++")];
         match self {
             Self::Build => BUILD,
             Self::Lab => LAB,
             Self::Promtool => PROMTOOL,
             Self::Bench => BENCH,
             Self::Guests => GUESTS,
+            Self::Fuzz => FUZZ,
         }
     }
 }

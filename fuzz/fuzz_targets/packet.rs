@@ -1,0 +1,35 @@
+//! Any bytes as frames: nothing panics, and no payload is larger than what it was cut from.
+//!
+//! The input is a list of frames: a byte whose lowest bit says raw IP, two bytes of length, and the frame.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use nslookout::capture::frame::{LinkType, Timestamp};
+use nslookout::packet::{self, Packet};
+use nslookout_fuzz::{assert_printable, frame};
+
+fuzz_target!(|data: &[u8]| {
+    let mut rest = data;
+    while let Some(([kind, high, low], behind)) = rest.split_first_chunk::<3>() {
+        let length = usize::from(u16::from_be_bytes([*high, *low])).min(behind.len());
+        let (bytes, next) = behind.split_at(length);
+        rest = next;
+        let link_type = if kind & 1 == 0 { LinkType::Ethernet } else { LinkType::RawIp };
+        read(link_type, bytes);
+    }
+});
+
+fn read(link_type: LinkType, bytes: &[u8]) {
+    let parsed = match packet::parse(&frame(link_type, Timestamp::default(), bytes)) {
+        Ok(Packet::Payload(payload)) => Ok(payload),
+        Ok(Packet::Fragment(fragment)) => {
+            assert!(fragment.bytes.len() <= bytes.len());
+            packet::parse_fragmented(&fragment.key, fragment.hop_limit, fragment.bytes, fragment.missing)
+        }
+        Err(error) => Err(error),
+    };
+    match parsed {
+        Ok(payload) => assert!(payload.bytes.len() <= bytes.len()),
+        Err(error) => assert_printable(&error.to_string()),
+    }
+}
