@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 
 use crate::capture::counters::CaptureCounters;
-use crate::capture::pcap_file::FILE_LAG;
+use crate::capture::file::FILE_LAG;
 use crate::capture::{Drained, Source};
 use crate::correlate::Vantage;
 use crate::engine::{Engine, Report};

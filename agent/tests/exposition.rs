@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use nslookout::capture::counters::{
     CaptureCounters, DropReason, LinkLocalCount, Method, ProgramRuns, WatchedInterface,
 };
+use nslookout::capture::file::PcapFileSource;
 use nslookout::capture::frame::{Direction, Frame, Ifindex, InterfaceKind, LinkType, Place, Timestamp};
-use nslookout::capture::pcap_file::PcapFileSource;
 use nslookout::correlate::{Limits, Vantage};
 use nslookout::engine::{Engine, EngineConfig};
 use nslookout::export::http;

@@ -92,6 +92,16 @@ pub enum LinkType {
     Ethernet,
     /// An IPv4 or IPv6 header (DLT_RAW).
     RawIp,
+    /// Four bytes with an address family, in either byte order (DLT_NULL, DLT_LOOP).
+    Loopback,
+    /// `tcpdump -i any` of old: 16 bytes, the ethertype at their end (DLT_LINUX_SLL).
+    LinuxSll,
+    /// `tcpdump -i any` since libpcap 1.10: 20 bytes, the ethertype at their beginning (DLT_LINUX_SLL2).
+    LinuxSll2,
+    /// PPP with or without its address and control (DLT_PPP, DLT_PPP_SERIAL).
+    Ppp,
+    /// PPPoE without its Ethernet header (DLT_PPP_ETHER).
+    PppEther,
 }
 
 /// One packet as a source delivered it.

@@ -1,19 +1,19 @@
 //! Delivers frames with link type, place and time seen, and counts the lost ones.
 //!
 //! Three sources of one [`Frame`]: the kernel half ([`ebpf`]), a packet socket where eBPF is not allowed
-//! ([`packet_socket`]), a capture file ([`pcap_file`]). Deliberately absent: what is inside a frame.
+//! ([`packet_socket`]), a capture file ([`file`]). Deliberately absent: what is inside a frame.
 
 mod attach;
 pub mod check;
 pub mod clsact;
 pub mod counters;
 pub mod ebpf;
+pub mod file;
 pub mod frame;
 pub mod interfaces;
 mod linklocal;
 mod netlink;
 pub mod packet_socket;
-pub mod pcap_file;
 pub mod vantage;
 
 use std::io;
@@ -25,10 +25,10 @@ use thiserror::Error;
 
 use counters::CaptureCounters;
 use ebpf::EbpfSource;
+use file::{PcapFileError, PcapFileSource};
 use frame::{Frame, Timestamp};
 use interfaces::{Interfaces, InterfacesError, Selection};
 use packet_socket::PacketSocketSource;
-use pcap_file::PcapFileSource;
 
 use crate::maps::Set;
 
@@ -178,8 +178,8 @@ impl Source {
         }
     }
 
-    /// Opens a file.
-    pub fn file(path: &std::path::Path) -> Result<Self, pcap_file::PcapFileError> {
+    /// Opens a file; `-` is standard input.
+    pub fn file(path: &std::path::Path) -> Result<Self, PcapFileError> {
         PcapFileSource::open(path).map(|source| Self::File(Box::new(source)))
     }
 
@@ -188,7 +188,10 @@ impl Source {
         let own = match self {
             Self::Ebpf(source) => Some(source.fd()),
             Self::Packet(source) => Some(source.fd()),
-            Self::File(_) => return,
+            Self::File(source) => match source.fd() {
+                Some(fd) => Some(fd),
+                None => return,
+            },
         };
         let mut fds: Vec<PollFd<'_>> =
             own.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();

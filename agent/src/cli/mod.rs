@@ -98,7 +98,7 @@ struct WatchArgs {
     live: LiveArgs,
     #[command(flatten)]
     matching: MatchArgs,
-    /// Read packets from a pcap file instead of the node's interfaces
+    /// Read packets from a file (pcap or pcapng, also gzip or zstd; - is standard input) instead of the node's interfaces
     #[arg(short, long, value_name = "FILE", conflicts_with_all = ["interfaces", "capture", "attach", "ring", "longest"])]
     read: Option<PathBuf>,
     /// Stop after this many lines

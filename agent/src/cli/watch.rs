@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result};
 use super::{LiveArgs, OutputArg, WatchArgs};
 use crate::capture::Source;
 use crate::capture::counters::{CaptureCounters, Method};
+use crate::capture::file::display_name;
 use crate::capture::interfaces::name_of;
 use crate::correlate::Event;
 use crate::engine::{Engine, Report};
@@ -23,7 +24,7 @@ use crate::tally::TallyLimits;
 pub(super) fn run(args: &WatchArgs) -> Result<ExitCode> {
     let signals = Signals::catch().context("failed to catch signals")?;
     let (mut source, name) = match &args.read {
-        Some(path) => (Source::file(path)?, path.display().to_string()),
+        Some(path) => (Source::file(path)?, display_name(path)),
         None => (open_live(&args.live)?, args.live.config().selection.to_string()),
     };
     let mut engine = args.matching.engine(&args.live, TallyLimits::default());
@@ -84,10 +85,10 @@ pub(super) fn tell_attached(
 
 /// A file that ends badly was used as far as it went, and says so.
 fn tell_trouble(source: &Source, path: Option<&Path>) -> ExitCode {
-    if let (Source::File(file), Some(path)) = (source, path)
-        && let Some(trouble) = file.trouble()
-    {
-        tell!("nslookout: {}: {trouble}", path.display());
+    if let (Source::File(file), Some(path)) = (source, path) {
+        for trouble in file.trouble() {
+            tell!("nslookout: {}: {trouble}", display_name(path));
+        }
     }
     ExitCode::SUCCESS
 }

@@ -3,22 +3,18 @@
 //! Input: [`Frame`]. Output: [`Payload`], or a [`DecodeError`] that says what was wrong. Deliberately absent: I/O,
 //! clocks, ports with a meaning, checksums (those of locally made packets are partial, facts.md section 5).
 
+mod link;
+
 use std::net::{IpAddr, SocketAddr};
 
-use pnet_packet::ethernet::EthernetPacket;
 use pnet_packet::ipv4::Ipv4Packet;
 use pnet_packet::ipv6::Ipv6Packet;
 use pnet_packet::tcp::TcpPacket;
 use pnet_packet::udp::UdpPacket;
-use pnet_packet::vlan::VlanPacket;
 use thiserror::Error;
 
-use crate::capture::frame::{Frame, LinkType};
-
-const ETHERTYPE_IPV4: u16 = 0x0800;
-const ETHERTYPE_IPV6: u16 = 0x86dd;
-const ETHERTYPE_VLAN: u16 = 0x8100;
-const ETHERTYPE_QINQ: u16 = 0x88a8;
+use crate::capture::frame::Frame;
+use link::Inside;
 
 const UDP: u8 = 17;
 const TCP: u8 = 6;
@@ -29,8 +25,6 @@ const AUTHENTICATION: u8 = 51;
 const DESTINATION_OPTIONS: u8 = 60;
 const MOBILITY: u8 = 135;
 
-/// VLAN tags that are followed at most; QinQ has two.
-const MAX_VLAN_TAGS: usize = 2;
 /// IPv6 extension headers that are followed at most, as in the kernel half.
 const MAX_EXTENSION_HEADERS: usize = 8;
 
@@ -186,8 +180,8 @@ pub enum DecodeError {
     /// A header contradicts itself.
     #[error("the {0} header contradicts itself")]
     Inconsistent(&'static str),
-    /// Neither IPv4 nor IPv6.
-    #[error("not IP: ethertype 0x{0:04x}")]
+    /// Neither IPv4 nor IPv6, by the number that the link layer has for it: an ethertype, or one of PPP.
+    #[error("not IP: link protocol 0x{0:04x}")]
     NotIp(u16),
     /// Neither UDP nor TCP.
     #[error("neither UDP nor TCP: protocol {0}")]
@@ -200,26 +194,10 @@ pub enum DecodeError {
 ///
 /// [`DecodeError`]; never panics, whatever the bytes are.
 pub fn parse<'a>(frame: &Frame<'a>) -> Result<Packet<'a>, DecodeError> {
-    match frame.link_type {
-        LinkType::RawIp => parse_ip(frame.bytes),
-        LinkType::Ethernet => {
-            let ethernet = EthernetPacket::new(frame.bytes).ok_or(DecodeError::Short("Ethernet"))?;
-            let mut ethertype = ethernet.get_ethertype().0;
-            let mut rest = &frame.bytes[EthernetPacket::minimum_packet_size()..];
-            for _ in 0..MAX_VLAN_TAGS {
-                if ethertype != ETHERTYPE_VLAN && ethertype != ETHERTYPE_QINQ {
-                    break;
-                }
-                let tag = VlanPacket::new(rest).ok_or(DecodeError::Short("VLAN"))?;
-                ethertype = tag.get_ethertype().0;
-                rest = &rest[VlanPacket::minimum_packet_size()..];
-            }
-            match ethertype {
-                ETHERTYPE_IPV4 => parse_ipv4(rest),
-                ETHERTYPE_IPV6 => parse_ipv6(rest),
-                other => Err(DecodeError::NotIp(other)),
-            }
-        }
+    match link::strip(frame.link_type, frame.bytes)? {
+        Inside::Ipv4(bytes) => parse_ipv4(bytes),
+        Inside::Ipv6(bytes) => parse_ipv6(bytes),
+        Inside::Ip(bytes) => parse_ip(bytes),
     }
 }
 
@@ -406,7 +384,7 @@ fn transport(network: Network<'_>) -> Result<Payload<'_>, DecodeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::frame::Timestamp;
+    use crate::capture::frame::{LinkType, Timestamp};
 
     const DATA: &[u8] = b"twelve bytes";
 
@@ -489,49 +467,24 @@ mod tests {
         ipv6_with(rest.len() as u16, next, rest)
     }
 
-    fn ethernet(tags: &[u16], ethertype: u16, rest: &[u8]) -> Vec<u8> {
-        let mut header = vec![2; 12];
-        for tag in tags {
-            header.extend_from_slice(&tag.to_be_bytes());
-            header.extend_from_slice(&[0, 100]);
-        }
-        [&header, &ethertype.to_be_bytes()[..], rest].concat()
-    }
-
     const V4: &str = "udp 192.0.2.1:4096 > 192.0.2.53:53 hops 64 \"twelve bytes\"";
     const V6: &str = "udp [2001:db8::1]:4096 > [2001:db8::53]:53 hops 63 \"twelve bytes\"";
 
     #[test]
-    fn both_link_types_and_both_families_are_read() {
+    fn both_families_are_read() {
         let v4 = ipv4(UDP, &udp(20, DATA));
         let v6 = ipv6(UDP, &udp(20, DATA));
         check_ip(&v4, V4);
         check_ip(&v6, V6);
-        check(LinkType::Ethernet, &ethernet(&[], ETHERTYPE_IPV4, &v4), V4);
-        check(LinkType::Ethernet, &ethernet(&[], ETHERTYPE_IPV6, &v6), V6);
+        let ethernet = |ethertype: u16, rest: &[u8]| [&[2; 12], &ethertype.to_be_bytes()[..], rest].concat();
+        check(LinkType::Ethernet, &ethernet(0x0800, &v4), V4);
+        check(LinkType::Ethernet, &ethernet(0x86dd, &v6), V6);
+        check(LinkType::Ethernet, &ethernet(0x0800, &v6), "the IPv4 header contradicts itself");
         check_ip(&ipv4(TCP, &tcp(5, DATA)), &V4.replace("udp", "tcp"));
         check_ip(&ipv6(TCP, &tcp(8, DATA)), &V6.replace("udp", "tcp"));
         check_ip(&ipv4(1, DATA), "neither UDP nor TCP: protocol 1");
-        check(LinkType::Ethernet, &ethernet(&[], 0x0806, &v4), "not IP: ethertype 0x0806");
         check_ip(&[0x50; 40], "the IP header contradicts itself");
         check_ip(&[], "the frame ends inside its IP header");
-    }
-
-    #[test]
-    fn two_vlan_tags_are_followed() {
-        let v4 = ipv4(UDP, &udp(20, DATA));
-        let v6 = ipv6(UDP, &udp(20, DATA));
-        for tags in
-            [&[ETHERTYPE_VLAN][..], &[ETHERTYPE_QINQ, ETHERTYPE_VLAN], &[ETHERTYPE_VLAN, ETHERTYPE_VLAN]]
-        {
-            check(LinkType::Ethernet, &ethernet(tags, ETHERTYPE_IPV4, &v4), V4);
-            check(LinkType::Ethernet, &ethernet(tags, ETHERTYPE_IPV6, &v6), V6);
-        }
-        let three = ethernet(&[ETHERTYPE_QINQ, ETHERTYPE_VLAN, ETHERTYPE_VLAN], ETHERTYPE_IPV4, &v4);
-        check(LinkType::Ethernet, &three, "not IP: ethertype 0x8100");
-        let cut = &ethernet(&[ETHERTYPE_VLAN], ETHERTYPE_IPV4, &v4)[..17];
-        check(LinkType::Ethernet, cut, "the frame ends inside its VLAN header");
-        check(LinkType::Ethernet, &[0; 13], "the frame ends inside its Ethernet header");
     }
 
     #[test]

@@ -1,0 +1,182 @@
+//! Frames from a capture file or a pipe: pcap and pcapng, also packed by gzip or zstd.
+//!
+//! Input: a path or standard input. Output: [`Frame`], and lines about what could not be used. What a file is, its
+//! content tells, never its name. Whatever the bytes are, nothing panics, and at most 512 KiB of a file are held at
+//! once. Deliberately absent: seeking, so that a pipe is as good as a file; looking for the next good record behind a
+//! broken one, which would guess.
+//!
+//! Both formats are read here and by no library: pcap-file 2.0 allocates for each record and gives up on a file where a
+//! packet could be left out; pcap-parser 0.17 knows neither times in powers of two, nor offsets of big-endian files,
+//! nor obsolete packet blocks, and allocates for the options of each packet.
+
+mod error;
+mod link_types;
+mod notes;
+mod pcap;
+mod pcapng;
+mod skipped;
+mod unpack;
+mod window;
+
+use std::fs::File;
+use std::io::{self, IsTerminal as _};
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use error::{Flaw, PcapFileError};
+pub use notes::{Description, NoNotes, Notes, Options};
+
+use super::Drained;
+use super::frame::Frame;
+use pcap::Pcap;
+use pcapng::Pcapng;
+use unpack::unpack;
+use window::{Patience, Stop, Window};
+
+/// The largest packet in bytes, as libpcap has it (MAXIMUM_SNAPLEN); a record that claims more is none.
+const LARGEST_PACKET: u32 = 262_144;
+
+/// How far the watermark of a file stays behind its latest frame: records may be slightly out of order.
+pub const FILE_LAG: Duration = Duration::from_millis(10);
+
+/// Frames from a file.
+pub struct PcapFileSource {
+    window: Window,
+    format: Format,
+    notes: NoNotes,
+    packing: Option<&'static str>,
+    /// What was wrong at the end, for a person.
+    trouble: Option<String>,
+    ended: bool,
+    records: u64,
+}
+
+enum Format {
+    Pcap(Pcap),
+    Pcapng(Pcapng),
+}
+
+impl PcapFileSource {
+    /// Opens `path` (`-`: standard input) and reads its header, for which it waits.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be opened, or is no capture of a link type that is read here.
+    pub fn open(path: &Path) -> Result<Self, PcapFileError> {
+        let named = PathBuf::from(display_name(path));
+        let open_error = |source: io::Error| PcapFileError::open(&named, source);
+        let file = open_file(path).map_err(open_error)?;
+        if file.is_terminal() {
+            return Err(PcapFileError::Terminal);
+        }
+        let kind = file.metadata().map_err(open_error)?.file_type();
+        if kind.is_dir() {
+            return Err(PcapFileError::Directory { path: named });
+        }
+        let pipe =
+            if kind.is_file() { None } else { Some(file.as_fd().try_clone_to_owned().map_err(open_error)?) };
+        let mut this = Self::read(Box::new(file)).map_err(|flaw| flaw.of(&named))?;
+        this.window.set_patience(match (pipe, this.packing) {
+            (None, _) => Patience::Always,
+            (Some(fd), None) => Patience::Ready(fd),
+            (Some(_), Some(_)) => Patience::UntilFirst { handed_out: false },
+        });
+        Ok(this)
+    }
+
+    /// Reads the header of a capture; `input` is waited for.
+    ///
+    /// # Errors
+    ///
+    /// It is no capture of a link type that is read here.
+    pub fn read(input: Box<dyn io::Read + Send>) -> Result<Self, Flaw> {
+        let unpacked = unpack(input).map_err(|(packing, error)| Flaw::unreadable(packing, error))?;
+        let packing = unpacked.packing;
+        let mut window = Window::new(unpacked.input);
+        let format = match unpacked.first.first_chunk::<4>() {
+            Some(first) if u32::from_be_bytes(*first) == pcapng::SECTION => {
+                Pcapng::open(&mut window).map(Format::Pcapng)
+            }
+            Some(first) => match pcap::magic(*first) {
+                Some(magic) => Pcap::open(&mut window, magic).map(Format::Pcap),
+                None => {
+                    // A few bytes more tell text from others; as many as a header has, for which a capture waits too.
+                    let _ = window.need(24);
+                    Err(Flaw::NoCapture { hint: error::hint(window.bytes()), packing })
+                }
+            },
+            None => Err(Flaw::NoCapture { hint: error::hint(&unpacked.first), packing }),
+        };
+        // The header is missing because reading failed: then that is to be told.
+        let format = match (format, window.take_error()) {
+            (Err(_), Some(error)) => Err(Flaw::unreadable(packing, error)),
+            (format, _) => format,
+        }?;
+        Ok(Self { window, format, notes: NoNotes, packing, trouble: None, ended: false, records: 0 })
+    }
+
+    /// Delivers up to `most` frames. A pipe that has nothing to read now is [`Drained::Empty`].
+    pub fn drain(&mut self, most: usize, deliver: &mut dyn FnMut(&Frame<'_>)) -> Drained {
+        if self.ended {
+            return Drained::Ended;
+        }
+        self.window.set_handed_out(false);
+        for delivered in 0..most {
+            let next = match &mut self.format {
+                Format::Pcap(pcap) => pcap.next(&mut self.window),
+                Format::Pcapng(pcapng) => pcapng.next(&mut self.window, &mut self.notes),
+            };
+            match next {
+                Ok(frame) => deliver(&frame),
+                Err(Stop::Later) if delivered == 0 => return Drained::Empty,
+                Err(Stop::Later) => break,
+                Err(stop) => return self.end(stop),
+            }
+            self.records += 1;
+            self.window.set_handed_out(true);
+        }
+        Drained::More
+    }
+
+    fn end(&mut self, stop: Stop) -> Drained {
+        self.ended = true;
+        let what = match (stop, self.window.take_error()) {
+            (_, Some(error)) => Some(error::reading(self.packing, &error)),
+            (Stop::End | Stop::Later, None) => None,
+            (Stop::Cut, None) => Some("the last record is cut off".to_owned()),
+            (Stop::Broken { offset, what }, None) => Some(format!("broken at byte {offset}: {what}")),
+        };
+        self.trouble = what.map(|what| format!("{what} (after {} whole records)", self.records));
+        Drained::Ended
+    }
+
+    /// What was wrong with the file, one line each; all that stood before it was used.
+    pub fn trouble(&self) -> Vec<String> {
+        let skipped = match &self.format {
+            Format::Pcap(_) => Vec::new(),
+            Format::Pcapng(pcapng) => pcapng.skipped().lines(),
+        };
+        self.trouble.iter().cloned().chain(skipped).collect()
+    }
+
+    /// What becomes readable when more can be drained; `None`: draining waits for it.
+    pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.window.fd()
+    }
+}
+
+/// What a person calls the file.
+pub fn display_name(path: &Path) -> String {
+    if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() }
+}
+
+fn open_file(path: &Path) -> io::Result<File> {
+    if path == Path::new("-") {
+        return Ok(io::stdin().as_fd().try_clone_to_owned()?.into());
+    }
+    File::open(path)
+}
+
+#[cfg(test)]
+mod tests;
