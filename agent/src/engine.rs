@@ -5,11 +5,12 @@
 
 use std::time::Duration;
 
-use crate::capture::frame::{Frame, Timestamp};
+use crate::capture::frame::{Frame, Place, Timestamp};
 use crate::capture::vantage::{Verdict, judge};
 use crate::correlate::{Correlator, Event, Limits, Observation, Vantage};
 use crate::dns::{self, Message};
 use crate::maps::Set;
+use crate::packet::tcp::{Placed, Reader, StreamLimits, StreamMessage, Streams};
 use crate::packet::{self, Flow, Fragment, Packet, Payload, Transport};
 use crate::tally::{PacketResult, Tally, TallyLimits};
 
@@ -52,6 +53,8 @@ pub enum Report<'a> {
 pub struct Engine {
     ports: Set<u16>,
     messages: bool,
+    /// `None` while they are at work, since their messages go through the other rooms.
+    streams: Option<Box<Streams>>,
     correlator: Correlator,
     tally: Tally,
     /// The time of the latest frame.
@@ -61,9 +64,13 @@ pub struct Engine {
 impl Engine {
     /// With empty rooms.
     pub fn new(config: EngineConfig) -> Self {
+        let defaults = StreamLimits::default();
+        // The beginning of a response is still to meet its query.
+        let patience = defaults.patience.min(config.limits.timeout / 2);
         Self {
             ports: config.ports,
             messages: config.messages,
+            streams: Some(Box::new(Streams::new(StreamLimits { patience, ..defaults }))),
             correlator: Correlator::new(config.limits),
             tally: Tally::new(config.tally),
             latest: Timestamp::default(),
@@ -112,18 +119,20 @@ impl Engine {
             Verdict::Certain(vantage) => (true, vantage),
             Verdict::NodeOrUplink => (false, Vantage::Uplink),
         };
-        let mut pass = Pass { frame, payload: &payload, to_server, vantage: None, copy: false };
-        let result = match payload.flow.transport {
-            Transport::Udp => self.udp(&mut pass, emit),
-            Transport::Tcp => self.tcp(&mut pass, emit),
+        let (result, vantage) = match payload.flow.transport {
+            Transport::Udp => self.udp(frame, &payload, to_server, emit),
+            Transport::Tcp => self.tcp(frame, &payload, emit),
         };
-        let result = if pass.copy { PacketResult::Duplicate } else { result };
-        let vantage = pass.vantage.unwrap_or(fallback);
+        // The kernel half counted what is certain as it is here, whichever way a segment's messages go.
+        let vantage = vantage.filter(|_| !certain).unwrap_or(fallback);
         self.tally.packet(vantage, result, certain);
     }
 
     /// Tells the rooms that everything before `watermark` has been seen.
     pub fn tick(&mut self, watermark: Timestamp, emit: &mut dyn FnMut(Report<'_>)) {
+        if self.streams.as_ref().is_some_and(|streams| streams.is_due(watermark)) {
+            self.with_streams(emit, |streams, reader| streams.tick(watermark, reader));
+        }
         let Self { correlator, tally, .. } = self;
         correlator.tick(watermark, &mut |event| {
             tally.event(&event);
@@ -133,6 +142,7 @@ impl Engine {
 
     /// Ends what still waits, at the end of the capture.
     pub fn finish(&mut self, end: Timestamp, emit: &mut dyn FnMut(Report<'_>)) {
+        self.with_streams(emit, |streams, reader| streams.finish(reader));
         let Self { correlator, tally, .. } = self;
         correlator.finish(end, &mut |event| {
             tally.event(&event);
@@ -149,11 +159,17 @@ impl Engine {
             (false, true) => Some(true),
             (true, false) => Some(false),
             // An old resolver asks from port 53: the QR bit tells, as in the kernel half.
-            (true, true) if payload.flow.transport == Transport::Udp => {
-                Some(payload.bytes.get(2).is_none_or(|flags| flags & 0x80 == 0))
-            }
+            (true, true) if payload.flow.transport == Transport::Udp => Some(!is_response(payload.bytes)),
+            // Of TCP each message tells for itself.
             (true, true) => Some(true),
         }
+    }
+
+    /// Does a message that stood in a stream go to a server?
+    fn message_to_server(&self, flow: &Flow, bytes: &[u8]) -> bool {
+        let from = self.ports.contains(&flow.source.port());
+        let to = self.ports.contains(&flow.destination.port());
+        if from && to { !is_response(bytes) } else { to }
     }
 
     fn undecoded(&mut self, frame: &Frame<'_>, error: packet::DecodeError, emit: &mut dyn FnMut(Report<'_>)) {
@@ -172,53 +188,68 @@ impl Engine {
         emit(Report::Malformed { time: frame.time, flow: None, error: error.to_string() });
     }
 
-    fn udp(&mut self, pass: &mut Pass<'_, '_>, emit: &mut dyn FnMut(Report<'_>)) -> PacketResult {
-        let payload = pass.payload;
-        let length = payload.bytes.len() + payload.missing;
-        match self.message(pass, payload.bytes, length, emit) {
+    fn udp(
+        &mut self,
+        frame: &Frame<'_>,
+        payload: &Payload<'_>,
+        to_server: bool,
+        emit: &mut dyn FnMut(Report<'_>),
+    ) -> (PacketResult, Option<Vantage>) {
+        let Payload { flow, hop_limit, fragmented, bytes, missing, .. } = *payload;
+        let Frame { time, place, .. } = *frame;
+        let mut pass =
+            Pass { time, place, flow, hop_limit, fragmented, to_server, vantage: None, copy: false };
+        let result = match self.message(&mut pass, bytes, bytes.len() + missing, emit) {
+            _ if pass.copy => PacketResult::Duplicate,
             // The sender wrote it right, whatever is left of it here.
-            _ if payload.fragmented => PacketResult::Fragment,
-            _ if payload.missing > 0 => PacketResult::Snap,
+            _ if fragmented => PacketResult::Fragment,
+            _ if missing > 0 => PacketResult::Snap,
             whole => whole,
-        }
+        };
+        (result, pass.vantage)
     }
 
-    /// Whole messages in one segment, each behind its two-byte length (RFC 1035 section 4.2.2), and the beginning of a
-    /// response that goes on in later segments.
-    fn tcp(&mut self, pass: &mut Pass<'_, '_>, emit: &mut dyn FnMut(Report<'_>)) -> PacketResult {
-        let mut rest = pass.payload.bytes;
-        let cut = pass.payload.missing > 0;
-        if rest.is_empty() {
-            return if cut { PacketResult::Snap } else { PacketResult::TcpControl };
-        }
-        let partial = if cut { PacketResult::Snap } else { PacketResult::TcpPartial };
-        let mut result = partial;
-        while let Some((prefix, behind)) = rest.split_first_chunk::<2>() {
-            let length = usize::from(u16::from_be_bytes(*prefix));
-            if length < dns::HEADER_LENGTH {
-                break;
-            }
-            let Some(bytes) = behind.get(..length) else {
-                if !pass.to_server
-                    && begins_response(behind)
-                    && let Ok(message) = dns::parse(behind, length)
-                {
-                    self.observe(pass, message, emit);
-                }
-                break;
-            };
-            // What is no message here is the middle of one: a segment may begin anywhere.
-            let Ok(message) = dns::parse(bytes, length) else { break };
-            result = self.observe(pass, message, emit);
-            rest = &behind[length..];
-        }
-        // What remains of the segment belongs to a message that began or goes on elsewhere.
-        if rest.is_empty() || result != PacketResult::Message { result } else { partial }
+    /// A segment, and the messages that it completes.
+    fn tcp(
+        &mut self,
+        frame: &Frame<'_>,
+        payload: &Payload<'_>,
+        emit: &mut dyn FnMut(Report<'_>),
+    ) -> (PacketResult, Option<Vantage>) {
+        let mut read = None;
+        let placed = self.with_streams(emit, |streams, reader| {
+            reader.segment = Some((payload.flow, frame.place));
+            let placed = streams.segment(frame.time, frame.place, payload, reader);
+            read = reader.read;
+            placed
+        });
+        let result = match (placed, read) {
+            (Placed::Control, _) => PacketResult::TcpControl,
+            (Placed::Known, _) => PacketResult::Duplicate,
+            (Placed::New, _) if payload.missing > 0 => PacketResult::Snap,
+            (Placed::New, Some((result, _))) => result,
+            (Placed::New, None) => PacketResult::TcpPartial,
+        };
+        (result, read.and_then(|(_, vantage)| vantage))
+    }
+
+    /// Does something with the streams, whose messages go through the other rooms.
+    fn with_streams<T>(
+        &mut self,
+        emit: &mut dyn FnMut(Report<'_>),
+        action: impl FnOnce(&mut Streams, &mut TcpReader<'_>) -> T,
+    ) -> T {
+        let mut streams = self.streams.take().unwrap_or_default();
+        let mut reader = TcpReader { engine: self, emit, segment: None, read: None };
+        let done = action(&mut streams, &mut reader);
+        self.tally.streams = streams.counts();
+        self.streams = Some(streams);
+        done
     }
 
     fn message(
         &mut self,
-        pass: &mut Pass<'_, '_>,
+        pass: &mut Pass,
         bytes: &[u8],
         length: usize,
         emit: &mut dyn FnMut(Report<'_>),
@@ -228,8 +259,8 @@ impl Engine {
             Err(error) => {
                 // Of a message that was cut off nobody knows whether it was malformed.
                 if length == bytes.len() {
-                    let flow = Some(pass.payload.flow);
-                    emit(Report::Malformed { time: pass.frame.time, flow, error: error.to_string() });
+                    let flow = Some(pass.flow);
+                    emit(Report::Malformed { time: pass.time, flow, error: error.to_string() });
                 }
                 // An illegal record does not hide which query this is or answers.
                 if error == dns::DecodeError::Record
@@ -248,7 +279,7 @@ impl Engine {
 
     fn observe(
         &mut self,
-        pass: &mut Pass<'_, '_>,
+        pass: &mut Pass,
         message: Message,
         emit: &mut dyn FnMut(Report<'_>),
     ) -> PacketResult {
@@ -258,15 +289,8 @@ impl Engine {
         }
         self.tally.message(&message);
         let Self { correlator, tally, messages, .. } = self;
-        let observation = Observation {
-            time: pass.frame.time,
-            place: pass.frame.place,
-            flow: pass.payload.flow,
-            hop_limit: pass.payload.hop_limit,
-            to_server: pass.to_server,
-            fragmented: pass.payload.fragmented,
-            message,
-        };
+        let Pass { time, place, flow, hop_limit, fragmented, to_server, .. } = *pass;
+        let observation = Observation { time, place, flow, hop_limit, to_server, fragmented, message };
         if *messages {
             emit(Report::Message(&observation));
         }
@@ -281,10 +305,13 @@ impl Engine {
     }
 }
 
-/// One packet on its way through the rooms.
-struct Pass<'a, 'b> {
-    frame: &'a Frame<'b>,
-    payload: &'a Payload<'b>,
+/// One message on its way through the rooms.
+struct Pass {
+    time: Timestamp,
+    place: Option<Place>,
+    flow: Flow,
+    hop_limit: u8,
+    fragmented: bool,
     to_server: bool,
     /// As the correlator saw it.
     vantage: Option<Vantage>,
@@ -292,7 +319,63 @@ struct Pass<'a, 'b> {
     copy: bool,
 }
 
-/// Looks like the header and question of a response: QR set, opcode QUERY, Z clear, one question.
-fn begins_response(bytes: &[u8]) -> bool {
-    matches!(bytes, [_, _, flags, more, 0, 1, ..] if flags & 0xf8 == 0x80 && more & 0x40 == 0)
+/// Takes the messages out of the streams.
+struct TcpReader<'a> {
+    engine: &'a mut Engine,
+    emit: &'a mut dyn FnMut(Report<'_>),
+    /// The stream of the segment that is looked at, if it is one.
+    segment: Option<(Flow, Option<Place>)>,
+    /// The best that this segment brought, and whose it was.
+    read: Option<(PacketResult, Option<Vantage>)>,
+}
+
+impl Reader for TcpReader<'_> {
+    fn plausible(&self, flow: &Flow, bytes: &[u8], length: usize) -> bool {
+        let from = self.engine.ports.contains(&flow.source.port());
+        let to = self.engine.ports.contains(&flow.destination.port());
+        let right_way = if is_response(bytes) { from } else { to };
+        right_way && looks_like_dns(bytes, length)
+    }
+
+    fn message(&mut self, message: StreamMessage<'_>) -> bool {
+        let StreamMessage { time, place, flow, hop_limit, bytes, length } = message;
+        let to_server = self.engine.message_to_server(&flow, bytes);
+        let fragmented = false;
+        let mut pass =
+            Pass { time, place, flow, hop_limit, fragmented, to_server, vantage: None, copy: false };
+        let result = self.engine.message(&mut pass, bytes, length, self.emit);
+        let whole = length == bytes.len();
+        // What comes out of other streams at this time is no work of this segment.
+        if whole && self.segment == Some((flow, place)) {
+            let result = if pass.copy { PacketResult::Duplicate } else { result };
+            if self.read.is_none_or(|(best, _)| best != PacketResult::Message) {
+                self.read = Some((result, pass.vantage));
+            }
+        }
+        result == PacketResult::Message
+    }
+}
+
+/// QR is set (RFC 1035 section 4.1.1).
+fn is_response(bytes: &[u8]) -> bool {
+    bytes.get(2).is_some_and(|flags| flags & 0x80 != 0)
+}
+
+/// Header, question and, of a whole message, all records are such as a stub or a server sends: opcode QUERY, Z clear,
+/// one question, and no more records than the length has room for.
+fn looks_like_dns(bytes: &[u8], length: usize) -> bool {
+    /// A name of 255 bytes, QTYPE and QCLASS.
+    const LONGEST_QUESTION: usize = 259;
+    /// A root name, QTYPE and QCLASS.
+    const SHORTEST_QUESTION: usize = 5;
+    /// A root name, TYPE, CLASS, TTL and RDLENGTH.
+    const SHORTEST_RECORD: usize = 11;
+    let &[_, _, high, low, 0, 1, a, b, c, d, e, f, ..] = bytes else { return false };
+    let records: usize =
+        [[a, b], [c, d], [e, f]].map(|count| usize::from(u16::from_be_bytes(count))).iter().sum();
+    high & 0x78 == 0
+        && low & 0x40 == 0
+        && dns::HEADER_LENGTH + SHORTEST_QUESTION + records * SHORTEST_RECORD <= length
+        && (dns::parse(bytes, length).is_ok()
+            || bytes.len() < length && bytes.len() < dns::HEADER_LENGTH + LONGEST_QUESTION)
 }

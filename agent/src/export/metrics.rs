@@ -19,6 +19,7 @@ use crate::dns::{Rcode, RecordType};
 use crate::live::{Live, PacketCounts, Shared};
 use crate::maps::Map;
 use crate::packet::Transport;
+use crate::packet::tcp::GiveUp;
 use crate::tally::{Buckets, DURATION_BOUNDS, PacketResult, SIZE_BOUNDS, Series, Subject};
 
 /// What stands before every name.
@@ -308,6 +309,15 @@ fn agent(writer: &mut Writer<'_>, live: &Live, build: &Build) -> fmt::Result {
         },
     );
     writer.counter("orphan_responses", "Responses without a waiting query", orphans)?;
+    let given_up = GiveUp::ALL
+        .map(|reason| (vec![("reason", reason.as_str().to_owned())], tally.streams.given_up(reason)));
+    writer.counter(
+        "tcp_given_up",
+        "TCP streams given up in the middle of a message or between two",
+        given_up,
+    )?;
+    let skipped = [(vec![], tally.streams.skipped_bytes)];
+    writer.counter("tcp_skipped_bytes", "Bytes of TCP streams whose beginning was not seen", skipped)?;
     attachments(writer, counters)?;
     series(writer, live)?;
     let programs = || counters.programs.iter().map(|runs| (vec![("program", runs.program.to_owned())], runs));

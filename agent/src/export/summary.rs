@@ -9,6 +9,7 @@ use super::text::milliseconds;
 use crate::capture::counters::CaptureCounters;
 use crate::dns::Rcode;
 use crate::maps::Map;
+use crate::packet::tcp::GiveUp;
 use crate::tally::{PacketResult, ServerSummary, Tally};
 
 /// Servers that are listed.
@@ -169,7 +170,6 @@ fn write_losses(out: &mut String, tally: &Tally, counters: Option<&CaptureCounte
     };
     let notes = [
         (fragments, "later fragments, not read since they carry no ports"),
-        (result(PacketResult::TcpPartial), "TCP segments with a part of a message, not put together"),
         (result(PacketResult::Snap), "packets cut off by the capture"),
         (result(PacketResult::Malformed), "malformed packets (-v shows them)"),
         (result(PacketResult::NotDns), "packets of these ports that are not DNS"),
@@ -180,6 +180,7 @@ fn write_losses(out: &mut String, tally: &Tally, counters: Option<&CaptureCounte
         unread += count;
         writeln!(out, "{what}: {}", grouped(count))?;
     }
+    unread += write_streams(out, tally)?;
     for (interface, reason, count) in counters.iter().flat_map(|counters| &counters.lost_at) {
         writeln!(out, "lost at {interface}: {} ({})", grouped(*count), reason.as_str())?;
     }
@@ -195,6 +196,28 @@ fn write_losses(out: &mut String, tally: &Tally, counters: Option<&CaptureCounte
         grouped(dropped),
         grouped(dropped)
     )
+}
+
+/// What was not read of TCP streams; gives how often and how much that was.
+fn write_streams(out: &mut String, tally: &Tally) -> Result<u64, fmt::Error> {
+    let streams = &tally.streams;
+    let reasons = GiveUp::ALL.map(|reason| (reason.as_str(), streams.given_up(reason)));
+    let given_up: u64 = reasons.iter().map(|(_, count)| count).sum();
+    if given_up > 0 {
+        let listed = reasons.iter().filter(|(_, count)| *count > 0);
+        let listed: Vec<String> =
+            listed.map(|(reason, count)| format!("{reason} {}", grouped(*count))).collect();
+        writeln!(out, "TCP streams given up: {} ({})", grouped(given_up), listed.join(", "))?;
+    }
+    let skipped = streams.skipped_bytes;
+    if skipped > 0 {
+        writeln!(out, "bytes of TCP streams whose beginning was not seen, not read: {}", grouped(skipped))?;
+    }
+    let beginnings = streams.beginnings;
+    if beginnings > 0 {
+        writeln!(out, "TCP messages of which only the beginning was seen: {}", grouped(beginnings))?;
+    }
+    Ok(given_up + skipped + beginnings)
 }
 
 /// tcpdump's three lines.

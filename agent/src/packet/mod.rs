@@ -4,6 +4,7 @@
 //! clocks, ports with a meaning, checksums (those of locally made packets are partial, facts.md section 5).
 
 mod link;
+pub mod tcp;
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -11,7 +11,7 @@ pub enum PacketResult {
     Message,
     /// A TCP segment without payload.
     TcpControl,
-    /// A TCP segment with a part of a message.
+    /// A TCP segment with parts of messages only, none of which it completed.
     TcpPartial,
     /// A fragment of a larger datagram.
     Fragment,
@@ -19,7 +19,7 @@ pub enum PacketResult {
     Malformed,
     /// Not a DNS message, or one that goes the wrong way.
     NotDns,
-    /// A second sighting of a message in a file that does not say where.
+    /// A second sighting of a message in a file that does not say where; a TCP segment whose bytes were seen before.
     Duplicate,
     /// A message whose end was not captured.
     Snap,

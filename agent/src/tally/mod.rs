@@ -16,6 +16,7 @@ use crate::correlate::{Event, OrphanReason, Outcome, Parties, Stray, Transaction
 use crate::dns::{Edns, Message, Name, Rcode, RecordType, Response};
 use crate::maps::Map;
 use crate::packet::Transport;
+use crate::packet::tcp::StreamCounts;
 
 pub use labels::{BufferSize, PacketResult, Resolver};
 use labels::{listed, listed_rcode};
@@ -150,6 +151,8 @@ pub struct Tally {
     pub filtered: u64,
     /// Second and later fragments, which carry no ports.
     pub later_fragments: u64,
+    /// What was not read of TCP streams.
+    pub streams: StreamCounts,
     /// Queries and responses.
     pub messages: (u64, u64),
     /// Open queries that gave way.
@@ -174,6 +177,7 @@ impl Tally {
             passing_packets: 0,
             filtered: 0,
             later_fragments: 0,
+            streams: StreamCounts::default(),
             messages: (0, 0),
             evictions: 0,
             orphans: Map::default(),

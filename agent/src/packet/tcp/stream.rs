@@ -1,0 +1,586 @@
+//! One direction of a connection: which of its bytes are known, and which messages they hold.
+
+use super::{Context, GiveUp, Placed, Seen, StreamLimits};
+use crate::capture::frame::Timestamp;
+
+/// Bytes before a message that give its length (RFC 1035 section 4.2.2).
+const PREFIX: usize = 2;
+/// Of a message whose end is lost at least its header must be known (RFC 1035 section 4.1.1).
+const HEADER: usize = 12;
+/// A segment this many bytes from where the stream stands cannot belong to it: no window of a DNS connection is so large.
+const WILD: u32 = 16 << 20;
+/// Runs of bytes behind holes that one stream keeps at most.
+const MAX_PIECES: usize = 64;
+
+/// How far `to` lies behind `from`; sequence numbers wrap (RFC 9293 section 3.4).
+pub(super) fn distance(to: u32, from: u32) -> i32 {
+    to.wrapping_sub(from) as i32
+}
+
+/// Consecutive bytes of a stream.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Segment<'a> {
+    /// Number of the first byte.
+    pub(super) at: u32,
+    /// What was captured.
+    pub(super) bytes: &'a [u8],
+    /// Bytes behind these that were not.
+    pub(super) missing: usize,
+}
+
+impl<'a> Segment<'a> {
+    fn length(&self) -> usize {
+        self.bytes.len() + self.missing
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.length() == 0
+    }
+
+    /// Number of the byte behind the last.
+    pub(super) fn end(&self) -> u32 {
+        self.at.wrapping_add(self.length() as u32)
+    }
+
+    /// Without what lies before `position`.
+    fn after(self, position: u32) -> Self {
+        let old = distance(position, self.at).max(0) as usize;
+        let bytes = self.bytes.get(old..).unwrap_or_default();
+        let missing = self.missing.saturating_sub(old.saturating_sub(self.bytes.len()));
+        Self { at: self.at.wrapping_add(old as u32), bytes, missing }
+    }
+
+    /// Without what lies behind `position`.
+    fn before(self, position: u32) -> Self {
+        let most = distance(position, self.at).max(0) as usize;
+        let bytes: &'a [u8] = self.bytes.get(..most).unwrap_or(self.bytes);
+        Self { at: self.at, bytes, missing: self.missing.min(most - bytes.len()) }
+    }
+}
+
+/// The message at the beginning of `bytes`, without its prefix, and what stands behind it.
+fn split_message(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (prefix, behind) = bytes.split_first_chunk::<PREFIX>()?;
+    behind.split_at_checked(usize::from(u16::from_be_bytes(*prefix)))
+}
+
+/// The length that the prefix at the beginning of `bytes` gives.
+fn announced(bytes: &[u8]) -> Option<usize> {
+    bytes.first_chunk::<PREFIX>().map(|prefix| usize::from(u16::from_be_bytes(*prefix)))
+}
+
+/// Bytes behind a hole.
+#[derive(Debug)]
+struct Piece {
+    at: u32,
+    bytes: Vec<u8>,
+    /// Bytes behind these that the capture cut off.
+    missing: usize,
+    seen: Seen,
+}
+
+impl Piece {
+    fn segment(&self) -> Segment<'_> {
+        Segment { at: self.at, bytes: &self.bytes, missing: self.missing }
+    }
+
+    /// Number of the byte behind the last that is known.
+    fn end(&self) -> u32 {
+        self.at.wrapping_add(self.bytes.len() as u32)
+    }
+}
+
+/// Does the stream know where messages begin?
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Step {
+    /// Nothing was seen of it.
+    #[default]
+    New,
+    /// No.
+    Lost,
+    /// A message seems to have begun at `next`; it tells when it is whole.
+    Tentative,
+    /// One begins at `next`.
+    In,
+}
+
+/// What a segment may be while the stream is lost.
+enum Looks {
+    /// Nothing but whole messages.
+    Whole,
+    /// As that, and the beginning of one more.
+    Begins,
+    /// Anything.
+    Unknown,
+}
+
+/// One direction of a connection.
+#[derive(Debug, Default)]
+pub(super) struct Stream {
+    step: Step,
+    /// SYN was seen: nothing comes before `from`.
+    begun: bool,
+    /// Number of the first byte that was seen.
+    from: u32,
+    /// Number of the first byte that is in no delivered message: where the next one begins.
+    next: u32,
+    /// What was left out last: nobody knows whether these bytes were seen before.
+    skipped: Option<(u32, u32)>,
+    /// Number of FIN: that of the byte behind the last.
+    fin: Option<u32>,
+    /// The receiver has the bytes up to here, and said so first at that time.
+    acked: Option<(u32, Timestamp)>,
+    /// The hole that begins at this number was seen first at that time.
+    hole: Option<(u32, Timestamp)>,
+    /// The bytes from `next` on: a message that is not whole yet, with its prefix.
+    pending: Vec<u8>,
+    /// The last segment that brought a part of `pending`.
+    seen: Seen,
+    /// Bytes behind holes, in order, apart from each other.
+    later: Vec<Piece>,
+}
+
+impl Stream {
+    /// One whose bytes from `from` to `next` are known; a message begins at `next`.
+    pub(super) fn known((from, next): (u32, u32)) -> Self {
+        Self { step: Step::In, begun: true, from, next, ..Self::default() }
+    }
+
+    /// The first byte that was seen and the first that was not yet.
+    pub(super) fn span(&self) -> Option<(u32, u32)> {
+        (self.step != Step::New).then(|| (self.from, self.end()))
+    }
+
+    pub(super) fn is_new(&self) -> bool {
+        self.step == Step::New
+    }
+
+    /// Did its SYN have the number before `from`?
+    pub(super) fn begun_at(&self, from: u32) -> bool {
+        self.begun && self.from == from
+    }
+
+    /// Was all of this seen before?
+    pub(super) fn is_known(&self, segment: Segment<'_>) -> bool {
+        self.step != Step::New
+            && distance(segment.at, self.from) >= 0
+            && distance(segment.end(), self.end()) <= 0
+    }
+
+    /// Nothing waits, for bytes or for time.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.pending.capacity() == 0
+            && self.later.capacity() == 0
+            && self.fin.is_none()
+            && self.acked.is_none()
+            && self.hole.is_none()
+    }
+
+    /// Bytes of memory behind it.
+    pub(super) fn memory(&self) -> usize {
+        let pieces: usize = self.later.iter().map(|piece| piece.bytes.capacity()).sum();
+        self.pending.capacity() + pieces + self.later.capacity() * size_of::<Piece>()
+    }
+
+    /// Number of the first byte that is not known, holes apart.
+    fn end(&self) -> u32 {
+        self.next.wrapping_add(self.pending.len() as u32)
+    }
+
+    fn is_in_step(&self) -> bool {
+        matches!(self.step, Step::In | Step::Tentative)
+    }
+
+    /// All bytes up to FIN were seen, or left out.
+    pub(super) fn is_over(&self) -> bool {
+        self.fin.is_some_and(|fin| self.step == Step::New || distance(fin, self.end()) <= 0)
+    }
+
+    /// Is `number` near enough to be one of this stream?
+    pub(super) fn plausible(&self, number: u32) -> bool {
+        self.step == Step::New || distance(number, self.end()).unsigned_abs() <= WILD
+    }
+
+    /// The sender is done behind the byte before `fin`.
+    pub(super) fn close(&mut self, fin: u32) {
+        if self.plausible(fin) {
+            self.fin = Some(fin);
+        }
+    }
+
+    /// The receiver expects `acknowledgement` next.
+    pub(super) fn acknowledge(&mut self, acknowledgement: u32, now: Timestamp) {
+        // FIN counts as a byte.
+        let last = match self.fin {
+            Some(fin) if distance(acknowledgement, fin) > 0 => fin,
+            _ => acknowledgement,
+        };
+        let ahead = distance(last, self.end());
+        // One byte more may be a FIN that was not seen.
+        let only_fin = ahead == 1 && self.pending.is_empty() && self.later.is_empty();
+        if self.is_in_step() && ahead > 0 && ahead.unsigned_abs() <= WILD && !only_fin {
+            self.acked.get_or_insert((last, now));
+        }
+    }
+
+    /// Takes a segment that has at least one byte.
+    pub(super) fn accept(&mut self, segment: Segment<'_>, context: &mut Context<'_>) -> Placed {
+        let before = self.step != Step::New && distance(segment.end(), self.from) <= 0;
+        match self.step {
+            Step::New => {
+                (self.from, self.next) = (segment.at, segment.at);
+                self.join(segment, context);
+                Placed::New
+            }
+            _ if !self.plausible(segment.at) => self.wild(segment, context),
+            _ if before && !self.begun => self.alone(segment, context),
+            _ if distance(segment.end(), self.end()) <= 0 => self.old(segment),
+            Step::Lost => {
+                self.join(segment, context);
+                Placed::New
+            }
+            _ if distance(segment.at, self.end()) <= 0 => {
+                self.in_order(segment, context);
+                Placed::New
+            }
+            _ => self.ahead(segment, context),
+        }
+    }
+
+    /// A segment that ends where the stream has been already.
+    fn old(&self, segment: Segment<'_>) -> Placed {
+        let unknown = self.skipped.is_some_and(|(from, to)| {
+            distance(segment.at, to) < 0 && distance(segment.end(), from) > 0 && distance(to, from) > 0
+        });
+        if unknown { Placed::New } else { Placed::Known }
+    }
+
+    /// What does not belong here: another connection on the same ports, or an attempt to disturb.
+    fn wild(&mut self, segment: Segment<'_>, context: &mut Context<'_>) -> Placed {
+        if matches!(looks(segment, context), Looks::Whole) {
+            self.finish(Some(GiveUp::Gap), context);
+            *self = Self::default();
+            return self.accept(segment, context);
+        }
+        context.skip(segment.bytes.len());
+        Placed::New
+    }
+
+    /// A segment from before the first that was seen: it came late, and is read by itself.
+    fn alone(&mut self, segment: Segment<'_>, context: &mut Context<'_>) -> Placed {
+        self.from = segment.at;
+        if !matches!(looks(segment, context), Looks::Whole) {
+            context.skip(segment.bytes.len());
+            return Placed::New;
+        }
+        let mut rest = segment.bytes;
+        while let Some((message, behind)) = split_message(rest) {
+            context.deliver(context.seen, message, message.len());
+            rest = behind;
+        }
+        Placed::New
+    }
+
+    /// Looks for a beginning of messages in a segment; `next` must be known to be no place where one begins.
+    fn join(&mut self, segment: Segment<'_>, context: &mut Context<'_>) {
+        match looks(segment, context) {
+            Looks::Unknown => {
+                self.step = Step::Lost;
+                self.next = segment.end();
+                context.skip(segment.bytes.len());
+            }
+            Looks::Whole | Looks::Begins => {
+                self.step = Step::In;
+                self.next = segment.at;
+                self.feed(segment.bytes, context);
+                if !self.pending.is_empty() {
+                    self.step = Step::Tentative;
+                }
+            }
+        }
+    }
+
+    /// A segment that begins where the stream stands, or before, and ends behind it.
+    fn in_order(&mut self, segment: Segment<'_>, context: &mut Context<'_>) {
+        let mut rest = segment.after(self.end());
+        loop {
+            // What was seen before wins, also over what comes to fill the hole before it.
+            let part = match self.later.first() {
+                Some(first) => rest.before(first.at),
+                None => rest,
+            };
+            self.feed(part.bytes, context);
+            if part.missing > 0 && self.is_in_step() {
+                self.resolve(part.end(), context);
+            } else {
+                self.drain(context);
+            }
+            rest = rest.after(self.end());
+            if !self.is_in_step() || rest.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// A segment behind a hole.
+    fn ahead(&mut self, segment: Segment<'_>, context: &mut Context<'_>) -> Placed {
+        let held = self.later.iter().map(|piece| piece.bytes.len()).sum::<usize>() + self.pending.len();
+        let room = context.limits.max_bytes_per_stream.saturating_sub(held);
+        if segment.bytes.len() > room || self.later.len() >= MAX_PIECES {
+            // Nobody waits for what does not fit.
+            while let Some(hole_end) = self.hole_end() {
+                self.resolve(hole_end, context);
+            }
+            if self.is_in_step() && distance(segment.at, self.end()) > 0 {
+                self.resolve(segment.at, context);
+            }
+            return self.accept(segment, context);
+        }
+        if self.keep(segment, context.seen) { Placed::New } else { Placed::Known }
+    }
+
+    /// Keeps the bytes of a segment that are not kept yet; says whether there were any.
+    fn keep(&mut self, segment: Segment<'_>, seen: Seen) -> bool {
+        let mut parts: Vec<Segment<'_>> = Vec::new();
+        let mut rest = Segment { missing: 0, ..segment };
+        for piece in &self.later {
+            let uncovered = rest.before(piece.at);
+            if !uncovered.is_empty() {
+                parts.push(uncovered);
+            }
+            rest = rest.after(piece.end());
+        }
+        let bytes_end = segment.at.wrapping_add(segment.bytes.len() as u32);
+        let covers = |piece: &Piece| {
+            distance(piece.at, bytes_end) <= 0 && distance(piece.segment().end(), segment.end()) >= 0
+        };
+        let cut = segment.missing > 0 && !self.later.iter().any(covers);
+        if !rest.is_empty() || cut {
+            parts.push(rest);
+        }
+        let mut pieces: Vec<Piece> = parts
+            .iter()
+            .map(|part| Piece { at: part.at, bytes: part.bytes.to_vec(), missing: 0, seen })
+            .collect();
+        if cut && let Some(last) = pieces.last_mut() {
+            last.missing = segment.missing;
+        }
+        let new = !pieces.is_empty();
+        self.later.append(&mut pieces);
+        let end = self.end();
+        self.later.sort_by_key(|piece| distance(piece.at, end));
+        self.merge();
+        new
+    }
+
+    /// Joins pieces without a hole between them.
+    fn merge(&mut self) {
+        let mut index = 0;
+        while let Some(next) = self.later.get(index + 1) {
+            if self.later[index].end() != next.at {
+                index += 1;
+                continue;
+            }
+            let next = self.later.remove(index + 1);
+            let piece = &mut self.later[index];
+            piece.bytes.extend_from_slice(&next.bytes);
+            piece.missing = next.missing;
+            piece.seen = piece.seen.later(next.seen);
+        }
+    }
+
+    /// Takes the pieces that lie behind a hole no more.
+    fn drain(&mut self, context: &mut Context<'_>) {
+        while self.is_in_step() && self.later.first().is_some_and(|first| distance(first.at, self.end()) <= 0)
+        {
+            let piece = self.later.remove(0);
+            let part = piece.segment().after(self.end());
+            context.while_seen(piece.seen, |context| self.feed(part.bytes, context));
+            let behind = self.later.first().map_or(part, |first| part.before(first.at));
+            if behind.missing > 0 && self.is_in_step() {
+                self.resolve(behind.end(), context);
+            }
+        }
+        if self.later.is_empty() {
+            self.later = Vec::new();
+        } else if self.step == Step::Lost {
+            self.replay(context);
+        }
+    }
+
+    /// Takes bytes that follow those known so far.
+    fn feed(&mut self, mut bytes: &[u8], context: &mut Context<'_>) {
+        while !bytes.is_empty() {
+            if self.pending.is_empty()
+                && let Some((message, rest)) = split_message(bytes)
+            {
+                self.next = self.next.wrapping_add((PREFIX + message.len()) as u32);
+                context.deliver(context.seen, message, message.len());
+                bytes = rest;
+                continue;
+            }
+            bytes = self.hold(bytes);
+            self.seen = self.seen.later(context.seen);
+            if announced(&self.pending).is_none_or(|length| self.pending.len() < PREFIX + length) {
+                continue;
+            }
+            let whole = std::mem::take(&mut self.pending);
+            self.next = self.next.wrapping_add(whole.len() as u32);
+            let message = &whole[PREFIX..];
+            if self.step == Step::Tentative && !context.plausible(message, message.len()) {
+                self.step = Step::Lost;
+                context.skip(whole.len());
+                if !bytes.is_empty() {
+                    self.join(Segment { at: self.next, bytes, missing: 0 }, context);
+                }
+                return;
+            }
+            self.step = Step::In;
+            let seen = std::mem::take(&mut self.seen);
+            context.deliver(seen, message, message.len());
+        }
+    }
+
+    /// Moves what belongs to the pending message there, the prefix first, and gives back the rest.
+    fn hold<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
+        let held = self.pending.len();
+        let whole = announced(&self.pending).map_or(PREFIX, |length| PREFIX + length);
+        let (part, rest) = bytes.split_at((whole - held).min(bytes.len()));
+        if held + part.len() > self.pending.capacity() {
+            // A prefix alone claims no memory, and no more than the message is ever claimed.
+            let wanted = (2 * self.pending.capacity()).max(held + part.len()).min(whole);
+            self.pending.reserve_exact(wanted - held);
+        }
+        self.pending.extend_from_slice(part);
+        rest
+    }
+
+    /// Where the first hole ends; none where nothing is known to come behind the known bytes.
+    fn hole_end(&self) -> Option<u32> {
+        let first = self.later.first().map(|piece| piece.at);
+        let end = first.or_else(|| self.fin.filter(|&fin| distance(fin, self.end()) > 0));
+        end.filter(|_| self.is_in_step())
+    }
+
+    /// The bytes up to `hole_end` will never be seen.
+    fn resolve(&mut self, hole_end: u32, context: &mut Context<'_>) {
+        let hole = self.end();
+        let held = std::mem::take(&mut self.pending);
+        (self.acked, self.hole) = (None, None);
+        let message_end = announced(&held).map(|length| self.next.wrapping_add((PREFIX + length) as u32));
+        let known = self.step == Step::In && self.deliver_beginning(&held, context);
+        match message_end.filter(|&end| self.step == Step::In && distance(hole_end, end) <= 0) {
+            Some(message_end) => {
+                if !known {
+                    context.give_up(GiveUp::Gap);
+                }
+                self.skipped = Some((hole, message_end));
+                self.next = message_end;
+                self.drain(context);
+            }
+            None => {
+                match self.step {
+                    Step::In => context.give_up(GiveUp::Gap),
+                    _ => context.skip(held.len()),
+                }
+                self.skipped = Some((hole, hole_end));
+                self.next = hole_end;
+                self.step = Step::Lost;
+                self.replay(context);
+            }
+        }
+    }
+
+    /// Reads the pieces anew, each by itself until one tells where messages begin.
+    fn replay(&mut self, context: &mut Context<'_>) {
+        for piece in std::mem::take(&mut self.later) {
+            context.while_seen(piece.seen, |context| self.accept(piece.segment(), context));
+        }
+    }
+
+    /// Delivers what is known of a message that will never be whole; says whether it could be read.
+    fn deliver_beginning(&self, held: &[u8], context: &mut Context<'_>) -> bool {
+        match (announced(held), held.get(PREFIX..)) {
+            (Some(length), Some(message)) if message.len() >= HEADER => {
+                context.deliver(self.seen, message, length)
+            }
+            _ => false,
+        }
+    }
+
+    /// When to look at this stream again: once its hole is known to stay.
+    pub(super) fn deadline(&mut self, now: Timestamp, limits: &StreamLimits) -> Option<Timestamp> {
+        let end = self.end();
+        self.hole = match (self.hole_end(), self.hole) {
+            (None, _) => None,
+            (Some(_), Some(hole)) if hole.0 == end => Some(hole),
+            (Some(_), _) => Some((end, now)),
+        };
+        self.acked = self.acked.filter(|(acked, _)| self.is_in_step() && distance(*acked, end) > 0);
+        let patience = self.hole.map(|(_, since)| since + limits.patience);
+        let acknowledged = self.acked.map(|(_, since)| since + limits.reordering);
+        [patience, acknowledged].into_iter().flatten().min()
+    }
+
+    /// Gives up the holes that will not be filled; everything before `watermark` was seen.
+    pub(super) fn expire(&mut self, watermark: Timestamp, context: &mut Context<'_>) {
+        let limits = context.limits;
+        if let Some((acked, since)) = self.acked
+            && since + limits.reordering < watermark
+        {
+            let first = self.later.first().map(|piece| piece.at);
+            let nearest = first.filter(|&first| distance(first, acked) < 0).unwrap_or(acked);
+            self.resolve(nearest, context);
+        }
+        if let Some(hole_end) = self.hole_end()
+            && self.hole.is_some_and(|(at, since)| at == self.end() && since + limits.patience < watermark)
+        {
+            self.resolve(hole_end, context);
+        }
+    }
+
+    /// Ends the stream: nothing more comes. What it holds is delivered as far as it is known.
+    pub(super) fn finish(&mut self, reason: Option<GiveUp>, context: &mut Context<'_>) {
+        if self.step == Step::New {
+            return;
+        }
+        let incomplete = self.step == Step::In && !(self.pending.is_empty() && self.later.is_empty());
+        if let Some(reason) = reason.filter(|_| incomplete) {
+            context.give_up(reason);
+        }
+        let ending = std::mem::replace(&mut context.ending, true);
+        while let Some(hole_end) = self.hole_end() {
+            self.resolve(hole_end, context);
+        }
+        let held = std::mem::take(&mut self.pending);
+        match self.step {
+            Step::In => drop(self.deliver_beginning(&held, context)),
+            _ => context.skip(held.len()),
+        }
+        context.ending = ending;
+        self.next = self.next.wrapping_add(held.len() as u32);
+        self.step = Step::Lost;
+        (self.later, self.acked, self.hole) = (Vec::new(), None, None);
+    }
+}
+
+/// Judges a segment by itself: where nothing tells where messages begin, each of its messages must be one.
+fn looks(segment: Segment<'_>, context: &Context<'_>) -> Looks {
+    if segment.missing > 0 {
+        return Looks::Unknown;
+    }
+    let mut rest = segment.bytes;
+    while let Some((message, behind)) = split_message(rest) {
+        if !context.plausible(message, message.len()) {
+            return Looks::Unknown;
+        }
+        rest = behind;
+    }
+    match (announced(rest), rest.get(PREFIX..)) {
+        _ if rest.is_empty() => Looks::Whole,
+        (Some(length), Some(message)) if message.len() >= HEADER && context.plausible(message, length) => {
+            Looks::Begins
+        }
+        _ => Looks::Unknown,
+    }
+}
