@@ -5,19 +5,16 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, its helpers too")]
 
-use std::fs::File;
-use std::io::Write;
-use std::os::fd::AsRawFd;
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nslookout::capture::pcap_file::{FILE_LAG, PcapFileSource};
+use nslookout::capture::file::{FILE_LAG, PcapFileSource};
 use nslookout::engine::{Engine, EngineConfig};
 use nslookout::export::json::InterfaceNames;
 use nslookout::export::text::{Lines, Style};
-use rustix::fs::{MemfdFlags, memfd_create};
 
 /// Inputs made of each capture where nobody asks for more.
 const FEW: u64 = 20;
@@ -57,10 +54,7 @@ fn mutated(capture: &[u8], number: u64) -> Vec<u8> {
 
 /// Reads a capture to its end and writes every line; `None` where it is no capture, else how many frames it has.
 fn read(bytes: &[u8]) -> Option<u64> {
-    let mut file = File::from(memfd_create("input", MemfdFlags::CLOEXEC).unwrap());
-    file.write_all(bytes).unwrap();
-    let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-    let mut source = PcapFileSource::open(&path).ok()?;
+    let mut source = PcapFileSource::read(Box::new(Cursor::new(bytes.to_vec()))).ok()?;
     let mut engine =
         Engine::new(EngineConfig { ports: [53].into_iter().collect(), ..EngineConfig::default() });
     let lines = Lines::new(Style::new(None, true, false), false);
@@ -70,7 +64,7 @@ fn read(bytes: &[u8]) -> Option<u64> {
         frames += 1;
         let mut emit = |report: nslookout::engine::Report<'_>| {
             let line = lines.line(&report, &names).unwrap_or_default();
-            assert!(line.bytes().all(|octet| (b' '..=b'~').contains(&octet)), "not printable: {line:?}");
+            assert!(line.chars().all(|one| matches!(one, ' '..='~' | '…')), "not printable: {line:?}");
         };
         engine.frame(frame, &mut emit);
         engine.tick(engine.latest().before(FILE_LAG), &mut emit);

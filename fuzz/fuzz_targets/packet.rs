@@ -1,6 +1,6 @@
 //! Any bytes as frames: nothing panics, and no payload is larger than what it was cut from.
 //!
-//! The input is a list of frames: a byte whose lowest bit says raw IP, two bytes of length, and the frame.
+//! The input is a list of frames: a byte for the link type, two bytes of length, and the frame.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -8,14 +8,23 @@ use nslookout::capture::frame::{LinkType, Timestamp};
 use nslookout::packet::{self, Packet};
 use nslookout_fuzz::{assert_printable, frame};
 
+const LINK_TYPES: [LinkType; 7] = [
+    LinkType::Ethernet,
+    LinkType::RawIp,
+    LinkType::Loopback,
+    LinkType::LinuxSll,
+    LinkType::LinuxSll2,
+    LinkType::Ppp,
+    LinkType::PppEther,
+];
+
 fuzz_target!(|data: &[u8]| {
     let mut rest = data;
     while let Some(([kind, high, low], behind)) = rest.split_first_chunk::<3>() {
         let length = usize::from(u16::from_be_bytes([*high, *low])).min(behind.len());
         let (bytes, next) = behind.split_at(length);
         rest = next;
-        let link_type = if kind & 1 == 0 { LinkType::Ethernet } else { LinkType::RawIp };
-        read(link_type, bytes);
+        read(LINK_TYPES[usize::from(*kind) % LINK_TYPES.len()], bytes);
     }
 });
 

@@ -26,9 +26,9 @@ pub fn engine() -> Engine {
     })
 }
 
-/// Panics where `text` holds anything but printable ASCII.
+/// Panics where `text` holds anything but printable ASCII and the sign for what was left out, which is our own.
 pub fn assert_printable(text: &str) {
-    assert!(text.bytes().all(|octet| (b' '..=b'~').contains(&octet)), "not printable: {text:?}");
+    assert!(text.chars().all(|character| matches!(character, ' '..='~' | '…')), "not printable: {text:?}");
 }
 
 /// Writes every report in every form and looks at what came out.

@@ -1,15 +1,19 @@
 //! `cargo xtask fuzz`: every target for a bounded time, from seeds taken out of the captures of the tests.
 //!
 //! The targets are those of cargo-fuzz and stand where it expects them, with corpus and artifacts. cargo-fuzz itself is
-//! not needed: what it does is one `cargo build` with flags for the compiler's coverage counters, and that works with
-//! every compiler that builds this project, in half the time without AddressSanitizer.
+//! not needed: what it does is one `cargo build` with flags for the compiler's coverage counters. Here they are given to
+//! what reads the wire alone, not to the hundred other crates behind the agent, and without AddressSanitizer, which a
+//! distribution's compiler lacks: so the build takes a third of the time, and any stable compiler will do. cargo has no
+//! stable way to give flags to single crates, so this program stands between cargo and the compiler: [`wrap_compiler`].
 
 mod log;
 mod seeds;
 
+use std::ffi::OsString;
 use std::fs::{self, File};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -32,6 +36,13 @@ const COVERAGE_FLAGS: [&str; 8] = [
     "--cfg",
     "fuzzing",
 ];
+
+/// The crates that get counters: the others only cost time.
+const COUNTED: [&str; 8] =
+    ["nslookout", "nslookout_fuzz", "hickory_proto", "pnet_packet", "packet", "dns", "tcp", "pcap"];
+
+/// Set for cargo alone: this process stands in for the compiler.
+const WRAPPER: &str = "NSLOOKOUT_FUZZ_COMPILER";
 
 /// What a target may take, in MiB; the largest inputs take a few dozen.
 const MEMORY_MIB: u32 = 1024;
@@ -176,19 +187,40 @@ fn build(asan: bool) -> Result<PathBuf> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let version = output(Command::new(rustc).arg("-vV"))?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc has no host")?;
-    let mut flags: Vec<&str> = COVERAGE_FLAGS.to_vec();
     let mut command = Command::new(cargo);
-    if asan {
-        flags.push("-Zsanitizer=address");
-        // A stable compiler takes -Z only so; it brings the sanitizer's runtime all the same.
-        command.env("RUSTC_BOOTSTRAP", "1");
-    }
-    // With --target the flags hold for the targets alone, not for the build scripts on the way.
     command.args(["build", "--release", "--quiet", "--target", host]).current_dir(&folder);
-    command.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
+    command.env_remove("CARGO_ENCODED_RUSTFLAGS").env_remove("RUSTFLAGS");
+    if asan {
+        // Flags for all crates; with --target they do not hold for build scripts. A stable compiler takes -Z only with
+        // the other variable; it brings the sanitizer's runtime all the same.
+        command.env("RUSTFLAGS", "-Zsanitizer=address").env("RUSTC_BOOTSTRAP", "1");
+    }
+    let this = std::env::current_exe().context("failed to find this program")?;
+    command.env("RUSTC_WRAPPER", this).env(WRAPPER, "1");
     println!("fuzz: building the targets");
     run(&mut command).context("failed to build the fuzz targets")?;
     Ok(folder.join("target").join(host).join("release"))
+}
+
+/// Stands in for the compiler where cargo was told so: `Some` of its exit status, `None` in an ordinary run.
+///
+/// A call is as cargo makes it: the compiler, then its arguments. The crates of [`COUNTED`] are given counters, but only
+/// those for `--target`: a build script is linked without libFuzzer.
+pub fn wrap_compiler() -> Option<ExitCode> {
+    std::env::var_os(WRAPPER)?;
+    let mut arguments = std::env::args_os().skip(1);
+    let mut command = Command::new(arguments.next()?);
+    let arguments: Vec<OsString> = arguments.collect();
+    let counted = || {
+        let name = arguments.windows(2).find(|pair| pair[0] == "--crate-name").map(|pair| &pair[1]);
+        name.is_some_and(|name| COUNTED.iter().any(|counted| name == *counted))
+    };
+    if arguments.iter().any(|argument| argument == "--target") && counted() {
+        command.args(COVERAGE_FLAGS);
+    }
+    let error = command.args(&arguments).exec();
+    eprintln!("failed to run {command:?}: {error}");
+    Some(ExitCode::FAILURE)
 }
 
 /// Prints the table; an error with path and command where a target ended badly.

@@ -71,6 +71,9 @@ enum Task {
 }
 
 fn main() -> ExitCode {
+    if let Some(status) = fuzz::wrap_compiler() {
+        return status;
+    }
     match run(Task::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         // The whole chain in one line; where in our code it arose helps nobody who runs a task.

@@ -40,8 +40,9 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// A resident set that no input may exceed: 65,536 waiting queries take about 45 MiB.
 const MOST_MIB: f64 = 128.0;
 
-/// Four times the input may take this much more memory: what comes and goes is never exactly the same.
-const MOST_GROWTH: f64 = 1.10;
+/// Four times the input may take this much more memory, in MiB: 28 bytes for each of the 750,000 packets or names more,
+/// less than any of them takes. The tables of what was closed lately double once, after about 800,000 queries.
+const MOST_GROWTH_MIB: f64 = 20.0;
 
 /// What every part needs.
 struct Torture {
@@ -137,9 +138,8 @@ fn row(table: &mut Table, what: String, packets: u64, cost: &Cost) {
 /// The large run may not need more memory than the small one.
 fn assert_flat(costs: &[Cost]) -> Result<()> {
     let [small, large] = costs else { bail!("two runs, not {}", costs.len()) };
-    let growth = large.peak_mib / small.peak_mib;
     ensure!(
-        growth <= MOST_GROWTH,
+        large.peak_mib - small.peak_mib <= MOST_GROWTH_MIB,
         "memory grows with the input: {:.1} MiB, then {:.1} MiB",
         small.peak_mib,
         large.peak_mib
@@ -165,12 +165,11 @@ fn garbage(torture: &Torture, table: &mut Table) -> Result<()> {
 /// Counts the lines of a file that a terminal may see.
 fn assert_printable(path: &Path) -> Result<u64> {
     let mut lines = 0;
-    for line in BufReader::new(File::open(path)?).split(b'\n') {
+    for line in BufReader::new(File::open(path)?).lines() {
         let line = line?;
         lines += 1;
-        if !line.iter().all(|octet| (b' '..=b'~').contains(octet)) {
-            bail!("a line that is not printable: {:?}", String::from_utf8_lossy(&line));
-        }
+        // The last is the sign for what was left out, which is the agent's own.
+        ensure!(line.chars().all(|one| matches!(one, ' '..='~' | '…')), "not printable: {line:?}");
     }
     Ok(lines)
 }

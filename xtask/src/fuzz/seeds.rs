@@ -114,15 +114,16 @@ fn segments() -> Vec<Vec<u8>> {
         bytes.extend([0, 0]);
         bytes
     };
-    let handshake = [segment(0, SYN, 0, 0), segment(1, SYN | ACK, 0, 0)];
+    // No segment lies.
+    let beginning = [vec![1], segment(0, SYN, 0, 0), segment(1, SYN | ACK, 0, 0)];
     let pieces = |step: u16, length: u16| -> Vec<Vec<u8>> {
         (0..length.div_ceil(step))
             .flat_map(|piece| [0, 1].map(|who| segment(who, ACK, piece * step, step)))
             .collect()
     };
-    let forwards = |step, length| handshake.iter().cloned().chain(pieces(step, length)).flatten().collect();
+    let forwards = |step, length| beginning.iter().cloned().chain(pieces(step, length)).flatten().collect();
     let backwards = |step, length| {
-        handshake.iter().cloned().chain(pieces(step, length).into_iter().rev()).flatten().collect()
+        beginning.iter().cloned().chain(pieces(step, length).into_iter().rev()).flatten().collect()
     };
     vec![forwards(1400, 9000), backwards(1400, 9000), forwards(29, 300), backwards(29, 300), forwards(1, 60)]
 }
