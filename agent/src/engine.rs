@@ -226,6 +226,7 @@ impl Engine {
         let result = match (placed, read) {
             (Placed::Control, _) => PacketResult::TcpControl,
             (Placed::Known, _) => PacketResult::Duplicate,
+            (Placed::New, _) if payload.missing > 0 && payload.fragmented => PacketResult::Fragment,
             (Placed::New, _) if payload.missing > 0 => PacketResult::Snap,
             (Placed::New, Some((result, _))) => result,
             (Placed::New, None) => PacketResult::TcpPartial,

@@ -113,24 +113,69 @@ fn numbers_out_of_range() {
 
 #[test]
 fn files_that_cannot_be_read() {
-    refuses(&["-r", "/nosuch/file.pcap"], &["/nosuch/file.pcap", "No such file"]);
-    refuses(&["-r", "/"], &["failed to", "/"]);
+    refuses(&["-r", "/nosuch/file.pcap"], &["failed to open /nosuch/file.pcap", "No such file"]);
+    refuses(&["-r", "/"], &["/ is a directory; name a capture file in it"]);
     for (bytes, reason) in [
-        (&b"hello, this is no capture\n"[..], "no pcap magic number"),
-        (b"", "it is empty"),
-        (b"\xd4\xc3", "no pcap"),
-        (b"\x0a\x0d\x0d\x0a\0\0\0\x1c\x4d\x3c\x2b\x1a\0\0\0\0\0\0\0\0\0\0\0\0", "pcapng"),
-        (b"\x1f\x8b\x08\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\0\0\0\0\0\0\0", "gzip"),
+        (
+            &b"hello, this is no capture\n"[..],
+            "is no capture, but text; tcpdump writes captures with -w FILE",
+        ),
+        (b"", "is no capture: it is empty"),
+        (b"\xd4\xc3", "is no capture: it is too short for one"),
+        (b"\0\x01\x02\x03\x04", "its first bytes announce neither pcap nor pcapng"),
+        (b"\xd4\xc3\xb2\xa1\x02\0\x04\0", "the header of the capture is cut off"),
+        (b"\x0a\x0d\x0d\x0a\x1c\0\0\0\x4d\x3c\x2b\x1a", "the header of the capture is cut off"),
+        (b"\x0a\x0d\x0d\x0aaaaaaaaaaaaaaaaa", "a section has no byte-order magic"),
+        (b"\xa1\xb2\xc3\xd4\0\x09\0\x04aaaaaaaaaaaaaaaaa", "pcap version 9.4 is not read here"),
+        (b"\x1f\x8b\x08\0\0\0\0\0\0\x03\0\0", "the gzip data are cut off"),
+        (
+            b"\x1f\x8b\x08\0\0\0\0\0\0\x03\x03\0\0\0\0\0\0\0\0\0",
+            "is gzip, but what is packed in it is no capture: it is empty",
+        ),
+        (b"\x28\xb5\x2f\xfd\xff\xff\xff", "the zstd data are"),
+        (b"\xfd7zXZ\0", "but xz; unpack it: xz -dc FILE | nslookout -r -"),
+        (b"snoop\0\0\0", "but of another analyser; convert it: editcap"),
     ] {
         let file = scratch(bytes);
         refuses(&["-r", file.path()], &[file.path(), reason]);
     }
 }
 
+/// Root may read everything, so it becomes somebody else.
+#[test]
+fn a_file_of_somebody_else() {
+    if !rustix::process::geteuid().is_root() {
+        return println!("skipped: needs root");
+    }
+    let file = scratch(&pcap_header(1));
+    std::fs::set_permissions(&file.0, std::os::unix::fs::PermissionsExt::from_mode(0o600))
+        .expect("chmod failed");
+    let output = powerless(&["-r", file.path()]);
+    // Without capabilities root is the owner still.
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    std::os::unix::fs::chown(&file.0, Some(65_534), Some(65_534)).expect("chown failed");
+    expect_refusal(&powerless(&["-r", file.path()]), &[file.path(), "Permission denied", "sudo cat FILE"]);
+}
+
+#[test]
+fn standard_input_is_a_file_like_others() {
+    let from = |bytes: &[u8]| {
+        let file = std::fs::File::open(&scratch(bytes).0).expect("failed to open a scratch file");
+        Command::new(NSLOOKOUT).args(["-r", "-"]).stdin(file).output().expect("failed to run nslookout")
+    };
+    let output = from(&[pcap_header(1), query_record(1)].concat());
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text(&output.stderr).contains(", standard input ---"), "{}", text(&output.stderr));
+    expect_refusal(&from(b""), &["standard input is no capture: it is empty"]);
+}
+
 #[test]
 fn link_types_that_are_not_read() {
-    let file = scratch(&pcap_header(147));
-    refuses(&["-r", file.path()], &[file.path(), "link type 147"]);
+    let way_out = "is not read here; record with `tcpdump -i any`";
+    for (number, name) in [(105, "link type IEEE 802.11 (105)"), (147, "link type for private use (147)")] {
+        let file = scratch(&pcap_header(number));
+        refuses(&["-r", file.path()], &[file.path(), name, way_out]);
+    }
 }
 
 /// What stands before the cut is used, and the cut is told.

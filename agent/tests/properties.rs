@@ -406,6 +406,7 @@ fn play(frames: &[Timed], ticks: &[bool]) -> Vec<String> {
             let outcome = match &transaction.outcome {
                 Outcome::Answered { latency, .. } => format!("answered {latency:?}"),
                 Outcome::Unanswered { waited } => format!("unanswered {waited:?}"),
+                Outcome::Unseen { waited } => format!("unseen {waited:?}"),
                 Outcome::Waiting { waited } => panic!("still waiting after {waited:?}"),
             };
             let name = transaction.query.question.unwrap().qname;

@@ -43,16 +43,46 @@ fn compare(actual: &str, expected: &Path) {
     assert!(actual == text, "{} is\n{text}\nbut this came out:\n{actual}", expected.display());
 }
 
+/// The captures whose names begin so, or not.
+fn captures(beginning: &str, wanted: bool) -> Vec<String> {
+    let names =
+        std::fs::read_dir(data()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let is_capture = |name: &str| [".pcap", ".pcapng", ".gz", ".zst"].iter().any(|end| name.ends_with(end));
+    let mut names: Vec<String> =
+        names.filter(|name| is_capture(name) && name.starts_with(beginning) == wanted).collect();
+    names.sort();
+    names
+}
+
 #[test]
 fn every_capture_gives_the_expected_lines() {
-    let mut captures: Vec<PathBuf> =
-        std::fs::read_dir(data()).unwrap().map(|entry| entry.unwrap().path()).collect();
-    captures.retain(|path| path.extension().is_some_and(|extension| extension == "pcap"));
-    captures.sort();
-    assert!(captures.len() >= 15, "{}", captures.len());
+    let captures = captures(SAME_AS_REFUSED, false);
+    assert!(captures.len() >= 23, "{captures:?}");
     for capture in captures {
-        let file = capture.file_name().unwrap().to_str().unwrap();
-        compare(&text(&replay(&["watch", "-v", "-r", file])), &capture.with_extension("expected"));
+        let name = capture.split('.').next().unwrap();
+        compare(&text(&replay(&["watch", "-v", "-r", &capture])), &data().join(format!("{name}.expected")));
+    }
+}
+
+/// Files with the packets of `refused.pcap`, each in another way.
+const SAME_AS_REFUSED: &str = "same-as-refused.";
+
+#[test]
+fn the_same_packets_give_the_same_lines_in_every_container() {
+    let expected = text(&replay(&["watch", "-v", "-r", "refused.pcap"]));
+    let captures = captures(SAME_AS_REFUSED, true);
+    assert!(captures.len() >= 18, "{captures:?}");
+    for capture in captures {
+        let output = text(&replay(&["watch", "-v", "-r", &capture]));
+        assert_eq!(output, expected.replace("refused.pcap", &capture), "{capture}");
+        // The name tells nothing, and a pipe is as good as a file.
+        let output = Command::new("sh")
+            .current_dir(data())
+            .env("TZ", "UTC")
+            .args(["-c", &format!("cat {capture} | {} watch -v -r -", env!("CARGO_BIN_EXE_nslookout"))])
+            .output()
+            .unwrap();
+        assert_eq!(text(&output), expected.replace("refused.pcap", "standard input"), "{capture}");
     }
 }
 

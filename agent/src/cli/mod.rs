@@ -113,6 +113,9 @@ struct WatchArgs {
     /// Print a line per message as it was read, in place of one per transaction
     #[arg(long)]
     messages: bool,
+    /// The summary at the end stands alone with `only`: no lines
+    #[arg(long, value_enum, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_value_t = SummaryArg::Also, default_missing_value = "also")]
+    summary: SummaryArg,
     /// Print flags, sizes, EDNS and place of each transaction, and malformed packets
     #[arg(short, long)]
     verbose: bool,
@@ -167,6 +170,14 @@ enum OutputArg {
     Text,
     /// One JSON object per line
     Json,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum SummaryArg {
+    /// Below the lines
+    Also,
+    /// In place of the lines
+    Only,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

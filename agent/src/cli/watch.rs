@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use super::{LiveArgs, OutputArg, WatchArgs};
+use super::{LiveArgs, OutputArg, SummaryArg, WatchArgs};
 use crate::capture::Source;
 use crate::capture::counters::{CaptureCounters, Method};
 use crate::capture::file::display_name;
@@ -101,6 +101,8 @@ struct Terminal {
     names: InterfaceNames,
     left: Option<u64>,
     messages: bool,
+    /// Print no lines.
+    silent: bool,
     live: LiveArgs,
 }
 
@@ -120,6 +122,7 @@ impl Terminal {
             names: InterfaceNames::new(),
             left: args.count,
             messages: args.messages,
+            silent: args.summary == SummaryArg::Only,
             live: args.live.clone(),
         }
     }
@@ -127,6 +130,7 @@ impl Terminal {
     fn begin(&mut self) -> io::Result<()> {
         if let Some(lines) = &self.lines
             && !self.messages
+            && !self.silent
         {
             writeln!(self.out, "{}", lines.heading())?;
         }
@@ -135,7 +139,7 @@ impl Terminal {
 
     /// The line of a report, if it has one.
     fn line(&mut self, report: &Report<'_>) -> Option<String> {
-        if self.messages && matches!(report, Report::Event(_)) {
+        if self.silent || self.messages && matches!(report, Report::Event(_)) {
             return None;
         }
         learn_names(&mut self.names, report);

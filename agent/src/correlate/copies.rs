@@ -1,13 +1,15 @@
 //! Recognises the same message seen again on its way: at a bridge, behind a NAT, at the uplink.
 
+use std::collections::VecDeque;
 use std::hash::BuildHasher;
 use std::time::Duration;
 
-use hashlink::{DefaultHashBuilder, LinkedHashMap};
+use hashlink::DefaultHashBuilder;
 
 use super::Vantage;
 use crate::capture::frame::{Place, Timestamp};
 use crate::dns::Message;
+use crate::maps::Map;
 use crate::packet::Flow;
 
 /// The same message is expected at the next interface within this time (design.md "Vantage").
@@ -36,7 +38,10 @@ impl Sighting {
 /// The messages of the last few milliseconds.
 #[derive(Default)]
 pub(super) struct Copies {
-    sightings: LinkedHashMap<u64, Sighting>,
+    /// The last sighting of each message, by [`Copies::key`].
+    sightings: Map<u64, Sighting>,
+    /// All sightings in the order they came, the forgotten ones among them.
+    order: VecDeque<(Timestamp, u64)>,
     hasher: DefaultHashBuilder,
 }
 
@@ -44,13 +49,16 @@ impl Copies {
     /// Notes the sighting of `message`; gives the one before it, if that was within the window.
     pub(super) fn note(&mut self, message: &Message, sighting: Sighting) -> Option<Sighting> {
         let key = self.key(message);
-        while self.sightings.front().is_some_and(|(_, first)| sighting.time.since(first.time) > WINDOW)
-            || self.sightings.len() >= MAX_SIGHTINGS
+        while let Some(&(time, old)) = self.order.front()
+            && (sighting.time.since(time) > WINDOW || self.order.len() >= MAX_SIGHTINGS)
         {
-            self.sightings.pop_front();
+            self.order.pop_front();
+            if self.sightings.get(&old).is_some_and(|last| last.time == time) {
+                self.sightings.remove(&old);
+            }
         }
-        let before = self.sightings.remove(&key);
-        self.sightings.insert(key, sighting);
+        self.order.push_back((sighting.time, key));
+        let before = self.sightings.insert(key, sighting);
         before.filter(|before| sighting.time.since(before.time) <= WINDOW)
     }
 

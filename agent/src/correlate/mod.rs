@@ -89,7 +89,9 @@ impl Transaction {
     pub fn ended(&self) -> Timestamp {
         match &self.outcome {
             Outcome::Answered { latency, .. } => self.first_sent + *latency,
-            Outcome::Unanswered { waited } | Outcome::Waiting { waited } => self.first_sent + *waited,
+            Outcome::Unanswered { waited } | Outcome::Unseen { waited } | Outcome::Waiting { waited } => {
+                self.first_sent + *waited
+            }
         }
     }
 }
@@ -106,6 +108,11 @@ pub enum Outcome {
     },
     /// No response was seen within the window.
     Unanswered {
+        /// From the first send to the end of the window.
+        waited: Duration,
+    },
+    /// The window closed, but a part of the TCP stream that may have held the response was not seen.
+    Unseen {
         /// From the first send to the end of the window.
         waited: Duration,
     },

@@ -1,6 +1,7 @@
 //! Queries that wait for their response, and those that just stopped waiting.
 
 use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
 use std::hash::BuildHasher;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use super::{Event, Limits, Observation, OrphanReason, Outcome, Parties, Stray, T
 use crate::capture::frame::{Ifindex, InterfaceKind, Place, Timestamp};
 use crate::capture::vantage::{Vantage, Verdict, judge};
 use crate::dns::{Message, Query, Question, Response};
+use crate::maps::Map;
 use crate::packet::Transport;
 
 /// A query seen again within this time of its answer is a retransmission (facts.md section 3.0).
@@ -36,6 +38,9 @@ enum Scope {
 
 /// Responses that may still meet their query, at most: each new query looks at all of them.
 const MAX_EARLY: usize = 256;
+
+/// Connections of which a part was not seen that are remembered at most.
+const MAX_BLIND: usize = 4096;
 
 /// What a response must share with its query, the question apart (RFC 5452 section 9.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -151,9 +156,13 @@ pub struct Correlator {
     open: LinkedHashMap<Key, Vec<Open>>,
     /// Queries in `open`.
     inflight: usize,
-    /// In the order of closing; as many as `max_inflight` at most.
-    closed: LinkedHashMap<Key, Past>,
+    /// By the hash of their key; as many as `max_inflight` at most.
+    closed: Map<u64, Past>,
+    /// When what is in `closed` ended, in the order of closing; what closed again later stands here twice.
+    closings: VecDeque<(Timestamp, u64)>,
     early: VecDeque<Early>,
+    /// When a part of a server's TCP stream was last not seen, by client and server; the longest ago first.
+    blind: LinkedHashMap<(SocketAddr, SocketAddr), Timestamp>,
     copies: Copies,
     hasher: DefaultHashBuilder,
 }
@@ -165,8 +174,10 @@ impl Correlator {
             limits,
             open: LinkedHashMap::new(),
             inflight: 0,
-            closed: LinkedHashMap::new(),
+            closed: Map::default(),
+            closings: VecDeque::new(),
             early: VecDeque::new(),
+            blind: LinkedHashMap::new(),
             copies: Copies::default(),
             hasher: DefaultHashBuilder::default(),
         }
@@ -222,6 +233,15 @@ impl Correlator {
         parties.vantage
     }
 
+    /// Is told that a part of the stream from `server` to `client` was not seen at `time`: whether it held a response
+    /// nobody knows.
+    pub fn blind(&mut self, client: SocketAddr, server: SocketAddr, time: Timestamp) {
+        self.blind.insert((client, server), time);
+        if self.blind.len() > MAX_BLIND {
+            self.blind.pop_front();
+        }
+    }
+
     /// Expires what waited too long before `watermark`; everything earlier has been observed.
     pub fn tick(&mut self, watermark: Timestamp, emit: &mut dyn FnMut(Event)) {
         while self.early.front().is_some_and(|early| early.stray.time + REORDERING < watermark) {
@@ -249,11 +269,10 @@ impl Correlator {
                 break;
             }
         }
-        while let Some((_, past)) = self.closed.front() {
-            if watermark.since(past.last.at) <= self.memory() {
-                break;
-            }
-            self.closed.pop_front();
+        while let Some((at, _)) = self.closings.front()
+            && watermark.since(*at) > self.memory()
+        {
+            self.forget_first();
         }
     }
 
@@ -275,6 +294,8 @@ impl Correlator {
     /// Forgets what ended, when the clock no longer goes with it.
     pub fn forget(&mut self) {
         self.closed.clear();
+        self.closings.clear();
+        self.blind.clear();
         self.copies = Copies::default();
     }
 
@@ -313,7 +334,7 @@ impl Correlator {
         let question = self.question_hash(query.question.as_ref());
         let repeated = self
             .closed
-            .get_mut(&key)
+            .get_mut(&self.hasher.hash_one(key))
             .and_then(|past| past.find(Some(question)))
             .is_some_and(|closed| closed.answered && time.since(closed.at) <= CLOSED_MEMORY);
         // Behind a NAT the addresses differ; a router in between has lowered the hop limit. musl, which sends one query
@@ -399,7 +420,7 @@ impl Correlator {
         let asked = stray.response.question.as_ref();
         let question = asked.map(|_| self.question_hash(asked));
         let memory = self.memory();
-        let closed = self.closed.get_mut(&key).and_then(|past| past.find(question));
+        let closed = self.closed.get_mut(&self.hasher.hash_one(key)).and_then(|past| past.find(question));
         match closed.filter(|closed| time.since(closed.at) <= memory) {
             Some(closed) => {
                 let at_next_interface = before.is_some_and(|before| before.elsewhere(stray.parties.place));
@@ -457,7 +478,7 @@ impl Correlator {
     fn waits_at_node(&self, parties: &Parties, response: &Response) -> Vantage {
         let at_node = Parties { vantage: Vantage::Client, ..*parties };
         let key = Key::new(Scope::Node, &at_node, response.header.id);
-        if self.open.contains_key(&key) || self.closed.contains_key(&key) {
+        if self.open.contains_key(&key) || self.closed.contains_key(&self.hasher.hash_one(key)) {
             Vantage::Client
         } else {
             Vantage::Uplink
@@ -469,7 +490,10 @@ impl Correlator {
         let deadline = open.deadline(&self.limits);
         self.remember(key, &open, deadline, false);
         let waited = deadline.since(open.first_sent);
-        open.end(Outcome::Unanswered { waited }, emit);
+        let ends = (open.parties.client, open.parties.server);
+        let unseen = open.parties.transport == Transport::Tcp
+            && self.blind.get(&ends).is_some_and(|at| *at >= open.first_sent);
+        open.end(if unseen { Outcome::Unseen { waited } } else { Outcome::Unanswered { waited } }, emit);
     }
 
     /// How long closed transactions are remembered: an unanswered query may be answered late for as long again as it
@@ -482,15 +506,22 @@ impl Correlator {
         let question = self.question_hash(open.query.question.as_ref());
         let closed =
             Closed { question, first_sent: open.first_sent, at, answered, copy: open.copy, echo: open.echo };
-        match self.closed.get_mut(&key) {
-            Some(past) => {
-                past.add(closed);
-                self.closed.to_back(&key);
-            }
-            None => drop(self.closed.insert(key, Past { last: closed, before: Vec::new() })),
+        let key = self.hasher.hash_one(key);
+        match self.closed.entry(key) {
+            Entry::Occupied(mut past) => past.get_mut().add(closed),
+            Entry::Vacant(place) => drop(place.insert(Past { last: closed, before: Vec::new() })),
         }
-        if self.closed.len() > self.limits.max_inflight {
-            self.closed.pop_front();
+        self.closings.push_back((at, key));
+        if self.closings.len() > self.limits.max_inflight {
+            self.forget_first();
+        }
+    }
+
+    /// Forgets what closed first, unless it closed again since.
+    fn forget_first(&mut self) {
+        let Some((at, key)) = self.closings.pop_front() else { return };
+        if self.closed.get(&key).is_some_and(|past| past.last.at <= at) {
+            self.closed.remove(&key);
         }
     }
 

@@ -71,6 +71,10 @@ fn of_transaction(transaction: &Transaction, names: &InterfaceNames) -> Value {
             object.insert("outcome".into(), "unanswered".into());
             object.insert("waited_ns".into(), nanos(*waited));
         }
+        Outcome::Unseen { waited } => {
+            object.insert("outcome".into(), "unseen".into());
+            object.insert("waited_ns".into(), nanos(*waited));
+        }
         Outcome::Waiting { waited } => {
             object.insert("outcome".into(), "waiting".into());
             object.insert("waited_ns".into(), nanos(*waited));

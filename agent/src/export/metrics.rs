@@ -301,6 +301,9 @@ fn agent(writer: &mut Writer<'_>, live: &Live, build: &Build) -> fmt::Result {
         "DNS queries that wait for their response",
         [(vec![], live.engine.inflight())],
     )?;
+    let unseen = [(vec![], tally.unseen)];
+    let help = "Queries whose response may have been in a part of a TCP stream that was not seen";
+    writer.counter("unseen_responses", help, unseen)?;
     let evictions = [(vec![], tally.evictions)];
     writer.counter("inflight_evictions", "Waiting queries that were given up for want of room", evictions)?;
     let orphans = [(OrphanReason::NoQuery, "no_query"), (OrphanReason::Duplicate, "duplicate")].map(

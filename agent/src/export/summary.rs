@@ -63,6 +63,9 @@ fn write_outcomes(out: &mut String, tally: &Tally) -> fmt::Result {
     if summary.unanswered > 0 {
         write!(out, " ({:.2} %)", 100.0 * summary.unanswered as f64 / summary.queries() as f64)?;
     }
+    if summary.unseen > 0 {
+        write!(out, "  {} with the answer's part of a TCP stream not seen", grouped(summary.unseen))?;
+    }
     if summary.waiting > 0 {
         write!(out, "  {} still waiting at the end", grouped(summary.waiting))?;
     }

@@ -97,6 +97,9 @@ impl Lines {
         let (result, duration, mut rest) = match outcome {
             Outcome::Answered { response, latency } => (result_of(response), *latency, answers_of(response)),
             Outcome::Unanswered { waited } => ("NO ANSWER".into(), *waited, String::new()),
+            Outcome::Unseen { waited } => {
+                ("NOT SEEN".into(), *waited, "a part of the TCP stream was not captured".into())
+            }
             Outcome::Waiting { waited } => ("NO ANSWER".into(), *waited, "yet: the capture ended".into()),
         };
         let mut add = |text: &str| {
@@ -184,7 +187,7 @@ impl Lines {
         let code = match result.trim_end() {
             "ok" => return result.to_owned(),
             "NXDOMAIN" | "NODATA" => 2,
-            "TRUNCATED" | "LATE" => 33,
+            "TRUNCATED" | "LATE" | "NOT SEEN" => 33,
             _ => 31,
         };
         format!("\x1b[{code}m{result}\x1b[0m")

@@ -100,6 +100,8 @@ pub struct Summary {
     pub answered: u64,
     /// Unanswered transactions.
     pub unanswered: u64,
+    /// Transactions whose response may have been in a part of a TCP stream that was not seen.
+    pub unseen: u64,
     /// Transactions that still waited when the capture ended.
     pub waiting: u64,
     /// Transactions given up for want of room.
@@ -133,7 +135,7 @@ pub struct Summary {
 impl Summary {
     /// All transactions.
     pub fn queries(&self) -> u64 {
-        self.answered + self.unanswered + self.waiting + self.given_up
+        self.answered + self.unanswered + self.unseen + self.waiting + self.given_up
     }
 }
 
@@ -155,6 +157,8 @@ pub struct Tally {
     pub streams: StreamCounts,
     /// Queries and responses.
     pub messages: (u64, u64),
+    /// Queries whose response may have been in a part of a TCP stream that was not seen.
+    pub unseen: u64,
     /// Open queries that gave way.
     pub evictions: u64,
     /// Responses without a waiting query.
@@ -179,6 +183,7 @@ impl Tally {
             later_fragments: 0,
             streams: StreamCounts::default(),
             messages: (0, 0),
+            unseen: 0,
             evictions: 0,
             orphans: Map::default(),
             client: ClientSide::default(),
@@ -268,6 +273,7 @@ impl Tally {
 
     fn closed(&mut self, transaction: &Transaction) {
         let Transaction { parties, outcome, .. } = transaction;
+        self.unseen += u64::from(matches!(outcome, Outcome::Unseen { .. }));
         match (parties.vantage, outcome) {
             (Vantage::Client, Outcome::Answered { response, latency }) => {
                 self.client_response(transaction, response, *latency);
@@ -322,9 +328,7 @@ impl Tally {
             self.summary.orphans += 1;
             // Its query may have been sent up to a time-out before the first packet.
             let begin = self.summary.span.map_or(stray.time, |(first, _)| first);
-            if stray.parties.transport == Transport::Udp && stray.time.since(begin) < Duration::from_secs(6) {
-                self.summary.mid_flight += 1;
-            }
+            self.summary.mid_flight += u64::from(stray.time.since(begin) < Duration::from_secs(6));
         }
     }
 
@@ -360,6 +364,7 @@ impl Tally {
                     summary.crowded |= !add_bounded(&mut summary.unanswered_names, question.qname.clone());
                 }
             }
+            Outcome::Unseen { .. } => summary.unseen += 1,
             Outcome::Waiting { .. } => summary.waiting += 1,
         }
     }

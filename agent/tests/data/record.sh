@@ -1,6 +1,6 @@
 #!/bin/bash
 # Records the captures of this directory anew: two network namespaces, real resolvers, real clients. Wants root, ip,
-# nft, tcpdump, dnsmasq, unbound, dig, gcc and musl-gcc, python3. The expected texts change with every recording:
+# nft, tcpdump, dnsmasq, unbound, dig, gcc and musl-gcc, python3, and what containers.sh wants. The expected texts change with every recording:
 #   agent/tests/data/record.sh && UPDATE_EXPECT=1 cargo test -p nslookout --test replay
 set -eu
 data=$(cd "$(dirname "$0")" && pwd)
@@ -211,3 +211,4 @@ END
 record cooked -i any $dns <<'END'
 dig @192.0.2.53 www.example.test
 END
+"$data/containers.sh"

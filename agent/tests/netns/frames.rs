@@ -156,11 +156,11 @@ fn large_datagrams_by_a_packet_socket() {
 }
 
 /// Over a veth TCP sends what the window allows in one piece, which a card would cut: 6 KiB to a dig whose largest
-/// segment is 1220 bytes. An answer of that size is read whole, of a larger one its beginning.
+/// segment is 1220 bytes. An answer of several such pieces is read whole, too.
 fn check_segments(by: By) {
     let node = Node::new();
     let _server = big_server(&node.server);
-    let cases = [(60, SERVER), (240, SERVER_6), (350, SERVER), (350, SERVER_6)];
+    let cases = [(60, SERVER), (240, SERVER_6), (350, SERVER), (350, SERVER_6), (3_000, SERVER)];
     let agent = Agent::watch(&node.node, &format!("{} -i cali1", by.options()));
     for (count, server) in cases {
         node.dig(&format!("+tcp @{server} r{count}.big.test"));
@@ -172,16 +172,6 @@ fn check_segments(by: By) {
     for (line, (count, _)) in ended.json.iter().zip(cases) {
         expect_big(line, count, "tcp", true);
     }
-    assert_eq!(ended.note("part of a message"), 0, "{}", ended.stderr);
-
-    let agent = Agent::watch(&node.node, &format!("{} -i cali1", by.options()));
-    node.dig(&format!("+tcp @{SERVER} r3000.big.test"));
-    let line = agent.wait_for_name("r3000.big.test");
-    expect_big(&line, 3_000, "tcp", false);
-    let ended = agent.stop();
-    ended.expect_nothing_lost();
-    assert_eq!(ended.json.len(), 1, "{:#?}", ended.json);
-    assert!(ended.note("part of a message") > 1, "{}", ended.stderr);
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod lookups;
 mod losses;
 mod neighbours;
 mod node;
+mod streams;
 
 /// Ends a test early, with the reason, where it cannot run.
 macro_rules! needs_root {

@@ -9,6 +9,7 @@
 //! packet could be left out; pcap-parser 0.17 knows neither times in powers of two, nor offsets of big-endian files,
 //! nor obsolete packet blocks, and allocates for the options of each packet.
 
+mod clock;
 mod error;
 mod link_types;
 mod notes;

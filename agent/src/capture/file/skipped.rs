@@ -47,7 +47,7 @@ impl Skipped {
         if self.timeless > 0 {
             let packets = packets(self.timeless);
             lines.push(format!(
-                "{packets} carry no time, that of the packet before was taken: times tell nothing here"
+                "{packets} without a time: that of the packet before was taken, so times tell nothing here"
             ));
         }
         lines

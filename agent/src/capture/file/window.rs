@@ -166,7 +166,7 @@ impl Window {
             Patience::Ready(fd) => {
                 let mut fds = [PollFd::new(fd, PollFlags::IN)];
                 // A pipe that was closed at its other end is readable: it says so.
-                poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+                !matches!(poll(&mut fds, Some(&Timespec::default())), Ok(0))
             }
         }
     }

@@ -8,7 +8,7 @@ use crate::packet::Flow;
 
 /// Plays messages and ticks to a correlator and writes down what it says.
 ///
-/// A step is `TIME WHAT …`, the time in milliseconds: `tick`, `end`, or a message as
+/// A step is `TIME WHAT …`, the time in milliseconds: `tick`, `end`, `blind CLIENT:PORT`, or a message as
 /// `TIME ?|! CLIENT:PORT ID TYPE NAME`, `?` a query and `!` a response; `-` for `TYPE NAME` is no question. Further
 /// words: `at=pod|server|uplink|eth|lo|file` (pod), `from=`, `to=` the server's last octet (53), `port=` the
 /// server's (53), `hop=` (64), `rcode=`, `tcp`. `eth` is an uplink whose source cannot see sockets.
@@ -31,6 +31,10 @@ impl Bench {
         match words[1] {
             "tick" => self.correlator.tick(time, &mut emit),
             "end" => self.correlator.finish(time, &mut emit),
+            "blind" => {
+                let client = format!("10.0.0.{}", words[2]).parse().unwrap();
+                self.correlator.blind(client, "10.0.0.53:53".parse().unwrap(), time);
+            }
             _ => drop(self.correlator.observe(observation(time, &words[1..]), &mut emit)),
         }
     }
@@ -106,6 +110,7 @@ fn tell(event: &Event) -> String {
             let (outcome, duration) = match &transaction.outcome {
                 Outcome::Answered { response, latency } => (response.rcode.to_string(), *latency),
                 Outcome::Unanswered { waited } => ("unanswered".into(), *waited),
+                Outcome::Unseen { waited } => ("unseen".into(), *waited),
                 Outcome::Waiting { waited } => ("waiting".into(), *waited),
             };
             let asked = transaction.query.question.as_ref();
@@ -151,6 +156,26 @@ fn a_query_is_answered() {
     check(
         &["0 ? 1:1000 7 A a.test tcp", "1.5 ! 1:1000 7 A a.test tcp rcode=3", "60000 end"],
         &["open 1:1000 A", "1:1000 A a.test. NXDOMAIN 1.5"],
+    );
+}
+
+#[test]
+fn an_answer_that_nobody_could_see_is_not_said_to_be_missing() {
+    let play = |blind: &str, words: &str, expected: &str| {
+        let query = format!("1000 ? 1:1000 7 A a.test {words}");
+        check(&[&query, blind, "8000 tick"], &["open 1:1000 A", expected]);
+    };
+    let (unseen, unanswered) = ("1:1000 A a.test. unseen 6000", "1:1000 A a.test. unanswered 6000");
+    play("2000 blind 1:1000", "tcp", unseen);
+    play("1000 blind 1:1000", "tcp", unseen);
+    // Before the query, another connection, another transport.
+    play("999 blind 1:1000", "tcp", unanswered);
+    play("2000 blind 1:1001", "tcp", unanswered);
+    play("2000 blind 1:1000", "", unanswered);
+    // What is seen all the same counts.
+    check(
+        &["1000 ? 1:1000 7 A a.test tcp", "1001 blind 1:1000", "1002 ! 1:1000 7 A a.test tcp", "8000 tick"],
+        &["open 1:1000 A", "1:1000 A a.test. NOERROR 2"],
     );
 }
 

@@ -1,94 +1,12 @@
 //! One direction of a connection: which of its bytes are known, and which messages they hold.
 
+use super::framing::{HEADER, Looks, PREFIX, announced, looks, split_message};
+use super::pieces::{Pieces, Segment, distance};
 use super::{Context, GiveUp, Placed, Seen, StreamLimits};
 use crate::capture::frame::Timestamp;
 
-/// Bytes before a message that give its length (RFC 1035 section 4.2.2).
-const PREFIX: usize = 2;
-/// Of a message whose end is lost at least its header must be known (RFC 1035 section 4.1.1).
-const HEADER: usize = 12;
 /// A segment this many bytes from where the stream stands cannot belong to it: no window of a DNS connection is so large.
 const WILD: u32 = 16 << 20;
-/// Runs of bytes behind holes that one stream keeps at most.
-const MAX_PIECES: usize = 64;
-
-/// How far `to` lies behind `from`; sequence numbers wrap (RFC 9293 section 3.4).
-pub(super) fn distance(to: u32, from: u32) -> i32 {
-    to.wrapping_sub(from) as i32
-}
-
-/// Consecutive bytes of a stream.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Segment<'a> {
-    /// Number of the first byte.
-    pub(super) at: u32,
-    /// What was captured.
-    pub(super) bytes: &'a [u8],
-    /// Bytes behind these that were not.
-    pub(super) missing: usize,
-}
-
-impl<'a> Segment<'a> {
-    fn length(&self) -> usize {
-        self.bytes.len() + self.missing
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.length() == 0
-    }
-
-    /// Number of the byte behind the last.
-    pub(super) fn end(&self) -> u32 {
-        self.at.wrapping_add(self.length() as u32)
-    }
-
-    /// Without what lies before `position`.
-    fn after(self, position: u32) -> Self {
-        let old = distance(position, self.at).max(0) as usize;
-        let bytes = self.bytes.get(old..).unwrap_or_default();
-        let missing = self.missing.saturating_sub(old.saturating_sub(self.bytes.len()));
-        Self { at: self.at.wrapping_add(old as u32), bytes, missing }
-    }
-
-    /// Without what lies behind `position`.
-    fn before(self, position: u32) -> Self {
-        let most = distance(position, self.at).max(0) as usize;
-        let bytes: &'a [u8] = self.bytes.get(..most).unwrap_or(self.bytes);
-        Self { at: self.at, bytes, missing: self.missing.min(most - bytes.len()) }
-    }
-}
-
-/// The message at the beginning of `bytes`, without its prefix, and what stands behind it.
-fn split_message(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (prefix, behind) = bytes.split_first_chunk::<PREFIX>()?;
-    behind.split_at_checked(usize::from(u16::from_be_bytes(*prefix)))
-}
-
-/// The length that the prefix at the beginning of `bytes` gives.
-fn announced(bytes: &[u8]) -> Option<usize> {
-    bytes.first_chunk::<PREFIX>().map(|prefix| usize::from(u16::from_be_bytes(*prefix)))
-}
-
-/// Bytes behind a hole.
-#[derive(Debug)]
-struct Piece {
-    at: u32,
-    bytes: Vec<u8>,
-    /// Bytes behind these that the capture cut off.
-    missing: usize,
-    seen: Seen,
-}
-
-impl Piece {
-    fn segment(&self) -> Segment<'_> {
-        Segment { at: self.at, bytes: &self.bytes, missing: self.missing }
-    }
-
-    /// Number of the byte behind the last that is known.
-    fn end(&self) -> u32 {
-        self.at.wrapping_add(self.bytes.len() as u32)
-    }
-}
 
 /// Does the stream know where messages begin?
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -102,16 +20,6 @@ enum Step {
     Tentative,
     /// One begins at `next`.
     In,
-}
-
-/// What a segment may be while the stream is lost.
-enum Looks {
-    /// Nothing but whole messages.
-    Whole,
-    /// As that, and the beginning of one more.
-    Begins,
-    /// Anything.
-    Unknown,
 }
 
 /// One direction of a connection.
@@ -136,8 +44,8 @@ pub(super) struct Stream {
     pending: Vec<u8>,
     /// The last segment that brought a part of `pending`.
     seen: Seen,
-    /// Bytes behind holes, in order, apart from each other.
-    later: Vec<Piece>,
+    /// Bytes behind holes.
+    later: Pieces,
 }
 
 impl Stream {
@@ -170,7 +78,7 @@ impl Stream {
     /// Nothing waits, for bytes or for time.
     pub(super) fn is_quiet(&self) -> bool {
         self.pending.capacity() == 0
-            && self.later.capacity() == 0
+            && self.later.is_empty()
             && self.fin.is_none()
             && self.acked.is_none()
             && self.hole.is_none()
@@ -178,8 +86,7 @@ impl Stream {
 
     /// Bytes of memory behind it.
     pub(super) fn memory(&self) -> usize {
-        let pieces: usize = self.later.iter().map(|piece| piece.bytes.capacity()).sum();
-        self.pending.capacity() + pieces + self.later.capacity() * size_of::<Piece>()
+        self.pending.capacity() + self.later.memory()
     }
 
     /// Number of the first byte that is not known, holes apart.
@@ -306,7 +213,7 @@ impl Stream {
         loop {
             // What was seen before wins, also over what comes to fill the hole before it.
             let part = match self.later.first() {
-                Some(first) => rest.before(first.at),
+                Some(first) => rest.before(first),
                 None => rest,
             };
             self.feed(part.bytes, context);
@@ -324,9 +231,9 @@ impl Stream {
 
     /// A segment behind a hole.
     fn ahead(&mut self, segment: Segment<'_>, context: &mut Context<'_>) -> Placed {
-        let held = self.later.iter().map(|piece| piece.bytes.len()).sum::<usize>() + self.pending.len();
+        let held = self.later.length() + self.pending.len();
         let room = context.limits.max_bytes_per_stream.saturating_sub(held);
-        if segment.bytes.len() > room || self.later.len() >= MAX_PIECES {
+        if segment.bytes.len() > room || self.later.is_full() {
             // Nobody waits for what does not fit.
             while let Some(hole_end) = self.hole_end() {
                 self.resolve(hole_end, context);
@@ -336,74 +243,22 @@ impl Stream {
             }
             return self.accept(segment, context);
         }
-        if self.keep(segment, context.seen) { Placed::New } else { Placed::Known }
-    }
-
-    /// Keeps the bytes of a segment that are not kept yet; says whether there were any.
-    fn keep(&mut self, segment: Segment<'_>, seen: Seen) -> bool {
-        let mut parts: Vec<Segment<'_>> = Vec::new();
-        let mut rest = Segment { missing: 0, ..segment };
-        for piece in &self.later {
-            let uncovered = rest.before(piece.at);
-            if !uncovered.is_empty() {
-                parts.push(uncovered);
-            }
-            rest = rest.after(piece.end());
-        }
-        let bytes_end = segment.at.wrapping_add(segment.bytes.len() as u32);
-        let covers = |piece: &Piece| {
-            distance(piece.at, bytes_end) <= 0 && distance(piece.segment().end(), segment.end()) >= 0
-        };
-        let cut = segment.missing > 0 && !self.later.iter().any(covers);
-        if !rest.is_empty() || cut {
-            parts.push(rest);
-        }
-        let mut pieces: Vec<Piece> = parts
-            .iter()
-            .map(|part| Piece { at: part.at, bytes: part.bytes.to_vec(), missing: 0, seen })
-            .collect();
-        if cut && let Some(last) = pieces.last_mut() {
-            last.missing = segment.missing;
-        }
-        let new = !pieces.is_empty();
-        self.later.append(&mut pieces);
-        let end = self.end();
-        self.later.sort_by_key(|piece| distance(piece.at, end));
-        self.merge();
-        new
-    }
-
-    /// Joins pieces without a hole between them.
-    fn merge(&mut self) {
-        let mut index = 0;
-        while let Some(next) = self.later.get(index + 1) {
-            if self.later[index].end() != next.at {
-                index += 1;
-                continue;
-            }
-            let next = self.later.remove(index + 1);
-            let piece = &mut self.later[index];
-            piece.bytes.extend_from_slice(&next.bytes);
-            piece.missing = next.missing;
-            piece.seen = piece.seen.later(next.seen);
-        }
+        if self.later.keep(segment, context.seen, self.end()) { Placed::New } else { Placed::Known }
     }
 
     /// Takes the pieces that lie behind a hole no more.
     fn drain(&mut self, context: &mut Context<'_>) {
-        while self.is_in_step() && self.later.first().is_some_and(|first| distance(first.at, self.end()) <= 0)
+        while self.is_in_step()
+            && let Some(piece) = self.later.take_first(self.end())
         {
-            let piece = self.later.remove(0);
             let part = piece.segment().after(self.end());
             context.while_seen(piece.seen, |context| self.feed(part.bytes, context));
-            let behind = self.later.first().map_or(part, |first| part.before(first.at));
+            let behind = self.later.first().map_or(part, |first| part.before(first));
             if behind.missing > 0 && self.is_in_step() {
                 self.resolve(behind.end(), context);
             }
         }
-        if self.later.is_empty() {
-            self.later = Vec::new();
-        } else if self.step == Step::Lost {
+        if self.step == Step::Lost {
             self.replay(context);
         }
     }
@@ -457,8 +312,7 @@ impl Stream {
 
     /// Where the first hole ends; none where nothing is known to come behind the known bytes.
     fn hole_end(&self) -> Option<u32> {
-        let first = self.later.first().map(|piece| piece.at);
-        let end = first.or_else(|| self.fin.filter(|&fin| distance(fin, self.end()) > 0));
+        let end = self.later.first().or_else(|| self.fin.filter(|&fin| distance(fin, self.end()) > 0));
         end.filter(|_| self.is_in_step())
     }
 
@@ -493,7 +347,7 @@ impl Stream {
 
     /// Reads the pieces anew, each by itself until one tells where messages begin.
     fn replay(&mut self, context: &mut Context<'_>) {
-        for piece in std::mem::take(&mut self.later) {
+        for piece in self.later.take() {
             context.while_seen(piece.seen, |context| self.accept(piece.segment(), context));
         }
     }
@@ -528,9 +382,8 @@ impl Stream {
         if let Some((acked, since)) = self.acked
             && since + limits.reordering < watermark
         {
-            let first = self.later.first().map(|piece| piece.at);
-            let nearest = first.filter(|&first| distance(first, acked) < 0).unwrap_or(acked);
-            self.resolve(nearest, context);
+            let first = self.later.first().filter(|&first| distance(first, acked) < 0);
+            self.resolve(first.unwrap_or(acked), context);
         }
         if let Some(hole_end) = self.hole_end()
             && self.hole.is_some_and(|(at, since)| at == self.end() && since + limits.patience < watermark)
@@ -560,27 +413,6 @@ impl Stream {
         context.ending = ending;
         self.next = self.next.wrapping_add(held.len() as u32);
         self.step = Step::Lost;
-        (self.later, self.acked, self.hole) = (Vec::new(), None, None);
-    }
-}
-
-/// Judges a segment by itself: where nothing tells where messages begin, each of its messages must be one.
-fn looks(segment: Segment<'_>, context: &Context<'_>) -> Looks {
-    if segment.missing > 0 {
-        return Looks::Unknown;
-    }
-    let mut rest = segment.bytes;
-    while let Some((message, behind)) = split_message(rest) {
-        if !context.plausible(message, message.len()) {
-            return Looks::Unknown;
-        }
-        rest = behind;
-    }
-    match (announced(rest), rest.get(PREFIX..)) {
-        _ if rest.is_empty() => Looks::Whole,
-        (Some(length), Some(message)) if message.len() >= HEADER && context.plausible(message, length) => {
-            Looks::Begins
-        }
-        _ => Looks::Unknown,
+        (self.later, self.acked, self.hole) = (Pieces::default(), None, None);
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::packet::tcp::StreamMessage;
 
 const FIN: u8 = 0x01;
 const SYN: u8 = 0x02;
