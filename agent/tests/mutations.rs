@@ -118,12 +118,11 @@ fn torture(path: &Path, capture: &[u8], mutations: u64) -> (u64, Duration) {
 #[test]
 fn no_mutated_capture_breaks_anything() {
     let mutations = std::env::var("NSLOOKOUT_MUTATIONS").map_or(FEW, |number| number.parse().unwrap());
-    let captures: Vec<(PathBuf, Vec<u8>)> =
-        files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data"))
-            .into_iter()
-            .map(|path| (path.clone(), std::fs::read(path).unwrap()))
-            .filter(|(_, bytes)| read(bytes).is_some())
-            .collect();
+    let captures: Vec<(PathBuf, Vec<u8>)> = files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data"))
+        .into_iter()
+        .map(|path| (path.clone(), std::fs::read(path).unwrap()))
+        .filter(|(_, bytes)| read(bytes).is_some())
+        .collect();
     assert!(captures.len() >= 15, "{}", captures.len());
     let start = Instant::now();
     let (mut frames, mut slowest) = (0, Duration::ZERO);

@@ -182,7 +182,8 @@ fn reproduce(plan: &Plan, binaries: &Path, input: &Path) -> Result<()> {
 /// Builds all targets and gives the folder of the binaries.
 fn build(asan: bool) -> Result<PathBuf> {
     let folder = folder();
-    fs::copy(workspace().join("Cargo.lock"), folder.join("Cargo.lock")).context("failed to copy Cargo.lock")?;
+    fs::copy(workspace().join("Cargo.lock"), folder.join("Cargo.lock"))
+        .context("failed to copy Cargo.lock")?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let version = output(Command::new(rustc).arg("-vV"))?;
@@ -226,7 +227,8 @@ pub fn wrap_compiler() -> Option<ExitCode> {
 /// Prints the table; an error with path and command where a target ended badly.
 fn report(plan: &Plan, found: &[(Target, bool, PathBuf)]) -> Result<()> {
     let title = format!("fuzzing for {} s each", plan.seconds);
-    let heading = ["target", "executions", "exec/s", "coverage", "features", "corpus", "peak MiB", "slowest s"];
+    let heading =
+        ["target", "executions", "exec/s", "coverage", "features", "corpus", "peak MiB", "slowest s"];
     let mut table = Table::new(title, &heading);
     let mut crashes = Vec::new();
     for (target, well, path) in found {

@@ -152,7 +152,8 @@ fn garbage(torture: &Torture, table: &mut Table) -> Result<()> {
     let mut costs = Vec::new();
     for packets in SIZES {
         let capture = torture.folder.join("garbage.pcap");
-        garbage::write(&capture, packets).with_context(|| format!("failed to write {}", capture.display()))?;
+        garbage::write(&capture, packets)
+            .with_context(|| format!("failed to write {}", capture.display()))?;
         let finished = torture.read(&capture, &["-v"])?;
         row(table, "random bytes on port 53".into(), packets, &finished.cost);
         let lines = assert_printable(&finished.lines)?;

@@ -19,10 +19,13 @@ pub(super) struct Figures {
 impl Figures {
     /// Takes the last of each figure; a run that ended badly lacks some.
     pub fn read(text: &str) -> Self {
-        let stat = |name: &str| last_after(text, &format!("stat::{name}:")).and_then(|word| word.parse().ok());
+        let stat =
+            |name: &str| last_after(text, &format!("stat::{name}:")).and_then(|word| word.parse().ok());
         let number = |name: &str| last_after(text, name).and_then(|word| word.parse().ok());
         let executed = || {
-            text.lines().rev().find_map(|line| line.strip_prefix('#')?.split_whitespace().next()?.parse().ok())
+            text.lines()
+                .rev()
+                .find_map(|line| line.strip_prefix('#')?.split_whitespace().next()?.parse().ok())
         };
         Self {
             executions: stat("number_of_executed_units").or_else(executed).unwrap_or(0),
@@ -107,6 +110,9 @@ mod tests {
             cause(text),
             "thread '<unnamed>' panicked at agent/src/dns.rs:1:2: attempt to add with overflow"
         );
-        assert_eq!(cause("==1== ERROR: libFuzzer: timeout after 10 seconds\n"), "==1== ERROR: libFuzzer: timeout after 10 seconds");
+        assert_eq!(
+            cause("==1== ERROR: libFuzzer: timeout after 10 seconds\n"),
+            "==1== ERROR: libFuzzer: timeout after 10 seconds"
+        );
     }
 }

@@ -57,9 +57,8 @@ fn captures(folder: &Path) -> Result<Vec<PathBuf>> {
 
 /// The records of a classic pcap file of this machine's byte order; none of any other file.
 fn records(file: &[u8]) -> (u32, Vec<&[u8]>) {
-    let word = |at: usize| {
-        file.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes)
-    };
+    let word =
+        |at: usize| file.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
     let mut found = Vec::new();
     if !matches!(word(0), Some(0xa1b2_c3d4 | 0xa1b2_3c4d)) {
         return (0, found);
@@ -141,6 +140,8 @@ mod tests {
         assert_eq!(frames(&file).len(), records.len() + 1);
         // Each holds a header with one question.
         let messages = messages(&file);
-        assert!(!messages.is_empty() && messages.iter().all(|seed| seed[..2] == [0, 0] && seed[6..8] == [0, 1]));
+        assert!(
+            !messages.is_empty() && messages.iter().all(|seed| seed[..2] == [0, 0] && seed[6..8] == [0, 1])
+        );
     }
 }

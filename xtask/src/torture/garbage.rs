@@ -70,7 +70,10 @@ fn bytes(random: &mut Random, most: u64) -> Vec<u8> {
 fn parties(random: &mut Random) -> (Endpoint, Endpoint) {
     let host = if random.chance(9_000) { random.below(HOSTS) } else { random.below(1 << 24) };
     let (client, server) = if random.chance(5_000) {
-        (IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 | host as u32)), IpAddr::V4(Ipv4Addr::new(10, 255, 255, 53)))
+        (
+            IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 | host as u32)),
+            IpAddr::V4(Ipv4Addr::new(10, 255, 255, 53)),
+        )
     } else {
         let client = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, (host >> 16) as u16, host as u16);
         (IpAddr::V6(client), IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0xffff, 53)))
