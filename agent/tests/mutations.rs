@@ -17,7 +17,7 @@ use nslookout::export::json::InterfaceNames;
 use nslookout::export::text::{Lines, Style};
 
 /// Inputs made of each capture where nobody asks for more.
-const FEW: u64 = 20;
+const FEW: u64 = 100;
 
 /// Bits that are flipped at most.
 const MOST_FLIPS: u64 = 16;
