@@ -355,6 +355,13 @@ impl Reader for TcpReader<'_> {
         }
         result == PacketResult::Message
     }
+
+    fn unseen(&mut self, flow: &Flow) {
+        let Engine { ports, correlator, latest, .. } = &mut *self.engine;
+        if ports.contains(&flow.source.port()) {
+            correlator.blind(flow.destination, flow.source, *latest);
+        }
+    }
 }
 
 /// QR is set (RFC 1035 section 4.1.1).

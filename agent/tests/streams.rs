@@ -143,6 +143,8 @@ impl Reader for Collector {
         self.0.push((client.port(), to_server, time.as_nanos(), bytes.to_vec(), length));
         true
     }
+
+    fn unseen(&mut self, _flow: &Flow) {}
 }
 
 const SERVER: ([u8; 4], u16) = ([192, 0, 2, 53], 53);

@@ -132,6 +132,9 @@ pub trait Reader {
 
     /// Takes a message; says whether it could be read.
     fn message(&mut self, message: StreamMessage<'_>) -> bool;
+
+    /// Is told that a part of a stream was not read, in which there may have been messages.
+    fn unseen(&mut self, flow: &Flow);
 }
 
 /// What a segment brought.
@@ -184,11 +187,16 @@ impl Context<'_> {
 
     fn skip(&mut self, bytes: usize) {
         self.counts.skipped_bytes += bytes as u64;
+        self.reader.unseen(&self.flow);
     }
 
     fn give_up(&mut self, reason: GiveUp) {
         if !self.ending {
             self.counts.given_up[reason as usize] += 1;
+        }
+        // Of a connection that ended in the middle of a message, the rest was never sent.
+        if reason != GiveUp::Ended {
+            self.reader.unseen(&self.flow);
         }
     }
 

@@ -42,6 +42,8 @@ impl Reader for Notes {
         self.0.push(format!("{side} {id} {size} @{}", time.as_nanos() / 1_000_000));
         bytes.len() >= 12
     }
+
+    fn unseen(&mut self, _flow: &Flow) {}
 }
 
 /// A message of `length` bytes behind its prefix.
