@@ -5,12 +5,12 @@
 //! rounds in which the tools take turns, so that a busy moment of the machine does not fall on one of them alone.
 
 mod attach;
-mod cost;
-mod file;
+pub mod cost;
+pub mod file;
 mod kernel;
 mod live;
 mod site;
-mod table;
+pub mod table;
 
 use std::path::PathBuf;
 use std::process::Command;

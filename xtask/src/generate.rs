@@ -5,11 +5,13 @@
 //! unanswered; three in ten names stand behind a chain of aliases, four in ten have no IPv6 address, a tenth of the
 //! clients has IPv6 alone, four in ten announce EDNS. What the file holds is counted while it is made, printed, and
 //! written to `FILE.json`, so that a test can compare what the agent found.
+//!
+//! Two hostile mixtures beside it: a flood of queries that nobody answers, and a new name in every query.
 
 mod message;
 pub mod packet;
 pub mod pcap;
-mod random;
+pub mod random;
 mod traffic;
 mod truth;
 mod world;
@@ -34,6 +36,9 @@ pub const EPOCH_NS: u64 = 1_704_067_200_000_000_000;
 /// Longer after the last query than anybody waits for an answer.
 const QUIET_END_NS: u64 = 40_000_000_000;
 
+/// When the flood begins: others are under way by then.
+const FLOOD_AFTER_NS: u64 = 1_000_000_000;
+
 /// What to generate.
 #[derive(Args, Clone, Debug)]
 pub struct Plan {
@@ -52,11 +57,25 @@ pub struct Plan {
     /// Packets per second, on average
     #[arg(long, default_value_t = 40_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub rate: u64,
+    /// Queries beside the others that nobody answers, one every 20 us from the first second on; no other goes astray then
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub never_answered: u64,
+    /// Each lookup is one query for a name that was never asked before and does not exist
+    #[arg(long)]
+    pub random_names: bool,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { packets: 1_000_000, seed: 1, clients: 2_000, names: 20_000, rate: 40_000 }
+        Self {
+            packets: 1_000_000,
+            seed: 1,
+            clients: 2_000,
+            names: 20_000,
+            rate: 40_000,
+            never_answered: 0,
+            random_names: false,
+        }
     }
 }
 
@@ -100,9 +119,14 @@ fn generate(output: impl Write, plan: &Plan) -> io::Result<Truth> {
     let mut traffic = Traffic::new(world, random);
     let mut writer = PcapWriter::new(output)?;
     let mut now = EPOCH_NS;
-    while traffic.made() < plan.packets {
+    traffic.never_answered(now + FLOOD_AFTER_NS, plan.never_answered);
+    while traffic.made() < plan.packets + plan.never_answered {
         let before = traffic.made();
-        traffic.lookup(now);
+        if plan.random_names {
+            traffic.random_name(now);
+        } else {
+            traffic.lookup(now);
+        }
         // A lookup of more packets is followed by a longer pause, so the rate comes out whatever the mixture is.
         let pause = (traffic.made() - before) * 1_000_000_000 / plan.rate.max(1);
         now += waits.exponential(pause);
@@ -125,7 +149,7 @@ mod tests {
 
     fn small(seed: u64) -> (Vec<u8>, Truth) {
         let mut bytes = Vec::new();
-        let plan = Plan { packets: 30_000, seed, clients: 100, names: 500, rate: 40_000 };
+        let plan = Plan { packets: 30_000, seed, clients: 100, names: 500, ..Plan::default() };
         let truth = generate(&mut bytes, &plan).unwrap();
         (bytes, truth)
     }
@@ -170,5 +194,21 @@ mod tests {
         assert_eq!(truth.answered(), truth.noerror + truth.nxdomain + truth.servfail);
         assert_eq!(truth.a + truth.aaaa, truth.transactions());
         assert!(truth.ipv6_packets > 0 && truth.tcp_connections > truth.truncated);
+    }
+    #[test]
+    fn a_flood_is_counted_and_hides_no_other_loss() {
+        let plan = Plan { packets: 60_000, never_answered: 5_000, ..Plan::default() };
+        let truth = generate(&mut Vec::new(), &plan).unwrap();
+        assert_eq!(truth.never_answered, 5_000);
+        assert_eq!(truth.transactions() - truth.answered(), 5_000);
+        assert_eq!(truth.retransmits, 0);
+        assert!(truth.packets >= 65_000);
+    }
+
+    #[test]
+    fn every_random_name_is_denied() {
+        let plan = Plan { packets: 20_000, random_names: true, ..Plan::default() };
+        let truth = generate(&mut Vec::new(), &plan).unwrap();
+        assert_eq!((truth.random_names, truth.nxdomain), (10_000, 10_000));
     }
 }

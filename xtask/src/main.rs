@@ -4,6 +4,7 @@ mod bench;
 mod child;
 mod compare;
 mod demo;
+mod fuzz;
 mod generate;
 mod guests;
 mod hard_cases;
@@ -13,6 +14,7 @@ mod setup;
 mod shell;
 mod test;
 mod toolchain;
+mod torture;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -66,10 +68,17 @@ enum Task {
     Lab(lab::Action),
     /// Run every check: format, lints, unit, replay, property and kernel tests, dashboards
     Test {
-        /// And the end-to-end stages: the demo, older kernels in QEMU
+        /// And the end-to-end stages: the demo, fuzzing, torture, older kernels in QEMU
         #[arg(long)]
         all: bool,
     },
+    /// Feed the decoders what nobody foresaw, guided by coverage; fails with the input that broke one
+    Fuzz {
+        #[command(flatten)]
+        plan: fuzz::Plan,
+    },
+    /// Garbage, mutated captures, a flood that nobody answers, a million names: nothing breaks, memory stays flat
+    Torture,
     /// Watch real lookups by musl, glibc, dig and host processes in the lab; fails unless every query was seen
     Demo {
         /// Flags for the agent, such as `--attach clsact` or `--capture packet`
@@ -79,6 +88,9 @@ enum Task {
 }
 
 fn main() -> ExitCode {
+    if let Some(status) = fuzz::wrap_compiler() {
+        return status;
+    }
     match run(Task::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         // The whole chain in one line; where in our code it arose helps nobody who runs a task.
@@ -101,6 +113,8 @@ fn run(task: Task) -> Result<()> {
         Task::Bench { scope } => bench::run_all(&scope),
         Task::Guests { choice } => guests::run_all(&choice),
         Task::Lab(action) => lab::run(&action),
+        Task::Fuzz { plan } => fuzz::run_all(&plan),
+        Task::Torture => torture::run_all(),
         Task::Test { all } => test::run_all(all),
         Task::Demo { agent_flags } => demo::run_with(&agent_flags),
     }

@@ -29,6 +29,8 @@ pub enum Part {
     Compare,
     /// QEMU and what goes into a guest.
     Guests,
+    /// What builds libFuzzer, whose C++ sources come with its crate.
+    Fuzz,
 }
 
 /// A program that must be there, and the Debian package that brings it.
@@ -81,6 +83,7 @@ impl Part {
             tool("dnsmasq", "dnsmasq-base"),
             tool("bpftool", "bpftool"),
         ];
+        const FUZZ: &[Tool] = &[tool("c++", "g++")];
         match self {
             Self::Build => BUILD,
             Self::Lab => LAB,
@@ -89,6 +92,7 @@ impl Part {
             Self::Bench => BENCH,
             Self::Compare => COMPARE,
             Self::Guests => GUESTS,
+            Self::Fuzz => FUZZ,
         }
     }
 }

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use crate::setup::{self, Part};
 use crate::shell::{find_program, run, workspace};
-use crate::{compare, demo, guests};
+use crate::{compare, demo, fuzz, guests, torture};
 
 /// One stage: its name and what it does.
 type Stage = (&'static str, fn() -> Result<()>);
@@ -22,13 +22,19 @@ const STAGES: [Stage; 5] = [
 ];
 
 /// What `--all` adds: from end to end.
-const END_TO_END: [Stage; 3] = [("compare", compare::run_corpus), ("demo", demo::run), ("guests", guests)];
+const END_TO_END: [Stage; 5] = [
+    ("compare", compare::run_corpus),
+    ("demo", demo::run),
+    ("fuzz", fuzz::smoke),
+    ("torture", torture::run_all),
+    ("guests", guests),
+];
 
 /// Runs all stages, also after one that failed, and fails if one did.
 pub fn run_all(end_to_end: bool) -> Result<()> {
     let mut parts = vec![Part::Build, Part::Lab, Part::Promtool, Part::Readers];
     if end_to_end {
-        parts.extend([Part::Compare, Part::Guests]);
+        parts.extend([Part::Compare, Part::Fuzz, Part::Guests]);
     }
     let mut times: Vec<(&str, Duration, Result<()>)> = Vec::new();
     let mut stage = |name, work: &dyn Fn() -> Result<()>| {
@@ -67,7 +73,9 @@ fn cargo(arguments: &[&str]) -> Result<()> {
 }
 
 fn format() -> Result<()> {
-    cargo(&["fmt", "--all", "--check"])
+    cargo(&["fmt", "--all", "--check"])?;
+    // The fuzz targets are a workspace of their own.
+    cargo(&["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"])
 }
 
 /// Both halves: the kernel half is looked at on the host, since the BPF target has no clippy of its own.

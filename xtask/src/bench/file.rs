@@ -101,7 +101,7 @@ fn compare(log: &Path, truth: &Truth) -> Result<Vec<(&'static str, Option<u64>, 
 }
 
 /// The number, perhaps grouped with commas, that stands before `word` where it first stands behind one.
-fn number_before(text: &str, word: &str) -> Option<u64> {
+pub fn number_before(text: &str, word: &str) -> Option<u64> {
     text.match_indices(word).find_map(|(at, _)| {
         let before = text[..at].strip_suffix(' ')?;
         let digits: String = before

@@ -15,6 +15,10 @@ const SECOND: u64 = 1_000_000_000;
 /// glibc and musl both send a query again after five seconds (resolv.conf(5), `timeout`).
 const RESEND_AFTER: u64 = 5 * SECOND;
 
+/// Between two queries of the flood: 100,000 of them wait at once, and the oldest that gives way has waited for longer
+/// than any answer takes.
+const FLOOD_PAUSE: u64 = 20 * MICROSECOND;
+
 /// What one segment carries on a link of 1,500 bytes, within both families' headers.
 const SEGMENT_BYTES: usize = 1_440;
 
@@ -61,13 +65,15 @@ pub struct Traffic {
     /// Frames that are made already and not yet due: the answers, and queries sent again.
     pending: BinaryHeap<Reverse<TimedFrame>>,
     made: u64,
+    /// Nobody else's query goes astray, so that the truth does not depend on how many a reader keeps.
+    flooded: bool,
     truth: Truth,
 }
 
 impl Traffic {
     /// Traffic of `world`, decided by `random`.
     pub fn new(world: World, random: Random) -> Self {
-        Self { world, random, pending: BinaryHeap::new(), made: 0, truth: Truth::default() }
+        Self { world, random, pending: BinaryHeap::new(), made: 0, flooded: false, truth: Truth::default() }
     }
 
     /// Frames made so far, taken or not.
@@ -90,8 +96,39 @@ impl Traffic {
 
     /// Makes one lookup that begins at `start`: who, which name, and all its packets.
     pub fn lookup(&mut self, start: u64) {
-        let fate = self.fate();
+        let fate = match self.fate() {
+            Fate::Unanswered | Fate::Retried if self.flooded => Fate::Answered,
+            fate => fate,
+        };
         self.play(start, fate);
+    }
+
+    /// Makes `count` queries from `start` on that nobody answers, each for a name of its own.
+    pub fn never_answered(&mut self, start: u64, count: u64) {
+        self.flooded = count > 0;
+        for number in 0..count {
+            let client = self.world.pick_client(&mut self.random);
+            let conversation = self.world.client(client).conversation();
+            let qname = format!("gone-{number}.example.org");
+            let query = Query { id: self.random.bits() as u16, qname, qtype: Qtype::A, edns: None };
+            self.truth.never_answered += 1;
+            self.truth.udp_transactions += 1;
+            self.count_transaction(&query);
+            let time = start + number * FLOOD_PAUSE;
+            self.push(time, packet::udp(&conversation.client, &conversation.server, &query.encode()));
+        }
+    }
+
+    /// Makes one query at `start` for a name that no other query has, and its denial.
+    pub fn random_name(&mut self, start: u64) {
+        self.truth.lookups += 1;
+        self.truth.random_names += 1;
+        let client = self.world.pick_client(&mut self.random);
+        // The count makes it one of a kind, the number makes it hard to compress or to foresee.
+        let qname = format!("{:016x}-{}.example.org", self.random.bits(), self.truth.random_names);
+        let asked = self.exchange(client, qname, Qtype::A, no_such_name());
+        let conversation = self.world.client(client).conversation();
+        self.ask_over_udp(&conversation, start, &asked, Fate::Answered);
     }
 
     /// Makes the lookup that ends a capture: one that is answered, so that nothing is open at the end.
@@ -205,6 +242,8 @@ impl Traffic {
             asked.response.encode(&asked.query)
         };
         self.truth.udp_responses += 1;
+        // As the file has it, in whole microseconds.
+        self.truth.udp_latency_us += answered / MICROSECOND - start / MICROSECOND;
         self.truth.count_response(&asked.response);
         self.push(answered, packet::udp(&conversation.server, &conversation.client, &response));
         answered

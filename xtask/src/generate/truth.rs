@@ -32,6 +32,12 @@ pub struct Truth {
     pub udp_responses: u64,
     /// Responses over TCP.
     pub tcp_responses: u64,
+    /// From the first query of each transaction over UDP to its response, together, microseconds.
+    pub udp_latency_us: u64,
+    /// Of the transactions, those of the flood.
+    pub never_answered: u64,
+    /// Of the transactions, those for a name of their own.
+    pub random_names: u64,
     /// Transactions for an IPv4 address.
     pub a: u64,
     /// Transactions for an IPv6 address.
@@ -100,7 +106,13 @@ impl Truth {
             "query_messages": self.transactions() + self.retransmits,
             "response_messages": self.answered(),
             "retransmits": self.retransmits,
-            "udp": { "transactions": self.udp_transactions, "responses": self.udp_responses },
+            "udp": {
+                "transactions": self.udp_transactions,
+                "responses": self.udp_responses,
+                "latency_us": self.udp_latency_us,
+            },
+            "never_answered": self.never_answered,
+            "random_names": self.random_names,
             "tcp": { "transactions": self.tcp_transactions, "responses": self.tcp_responses },
             "qtypes": { "A": self.a, "AAAA": self.aaaa },
             "edns_transactions": self.edns,
