@@ -43,7 +43,7 @@ struct Total {
 
 /// Compares `files`; without any, the recorded captures and all hard cases.
 pub fn run(files: &[PathBuf]) -> Result<()> {
-    setup::ensure(&[Part::Build, Part::Compare])?;
+    setup::ensure(&[Part::Build, Part::Readers])?;
     let agent = build()?;
     let mut total = Total::default();
     let files = if files.is_empty() {

@@ -21,12 +21,10 @@ pub enum Part {
     Lab,
     /// promtool, which checks the exposition and the rules.
     Promtool,
-    /// Programs that must read our recordings.
+    /// Programs that must read our recordings, and judge what we read.
     Readers,
     /// Load generator and the tools we are measured against.
     Bench,
-    /// tshark, the judge of every message.
-    Compare,
     /// QEMU and what goes into a guest.
     Guests,
     /// What builds libFuzzer, whose C++ sources come with its crate.
@@ -72,7 +70,6 @@ impl Part {
             tool("dnsscope", "pdns-tools"),
             tool("bpftool", "bpftool"),
         ];
-        const COMPARE: &[Tool] = &[tool("tshark", "tshark")];
         const GUESTS: &[Tool] = &[
             tool("qemu-system-x86_64", "qemu-system-x86"),
             tool("busybox", "busybox-static"),
@@ -90,7 +87,6 @@ impl Part {
             Self::Promtool => PROMTOOL,
             Self::Readers => READERS,
             Self::Bench => BENCH,
-            Self::Compare => COMPARE,
             Self::Guests => GUESTS,
             Self::Fuzz => FUZZ,
         }

@@ -34,7 +34,7 @@ const END_TO_END: [Stage; 5] = [
 pub fn run_all(end_to_end: bool) -> Result<()> {
     let mut parts = vec![Part::Build, Part::Lab, Part::Promtool, Part::Readers];
     if end_to_end {
-        parts.extend([Part::Compare, Part::Fuzz, Part::Guests]);
+        parts.extend([Part::Fuzz, Part::Guests]);
     }
     let mut times: Vec<(&str, Duration, Result<()>)> = Vec::new();
     let mut stage = |name, work: &dyn Fn() -> Result<()>| {
