@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use nslookout::capture::frame::{Frame, LinkType, Timestamp};
 use nslookout::engine::{Engine, EngineConfig};
 use nslookout::export::json::InterfaceNames;
-use nslookout::export::summary::summary;
+use nslookout::export::summary::{SourceReport, summary};
 use nslookout::export::text::{Lines, Style};
 
 /// `a.test`, type A.
@@ -53,7 +53,8 @@ fn seen(messages: &[(bool, Vec<u8>)]) -> (Vec<String>, String) {
         engine.frame(&frame, &mut tell);
     }
     engine.finish(engine.latest(), &mut tell);
-    let summary = summary(engine.tally(), None, "test", &TimeZone::UTC);
+    let source = SourceReport { name: "test", counters: None, trouble: &[] };
+    let summary = summary(engine.tally(), &source, &TimeZone::UTC);
     (told, summary)
 }
 
@@ -80,13 +81,13 @@ fn an_illegal_message_is_told_counted_and_matched() {
     };
     let expected = [
         bad("002", "a record ends early, id 1 A a.test."),
-        good("002", "2.0", "ok", "id 1 24B rd > 38B rd,ra 1/0/0"),
+        good("002", "2.0", "ok", "id 1 24B rd > 38B rd,ra 1/0/0 partial"),
         good("003", "2.0", "ok", "192.0.2.1  id 2 24B rd > 40B rd,ra 1/0/0"),
         bad("005", "bytes behind the last record, id 3 A a.test."),
         good("005", "1.0", "ok", "192.0.2.1  id 3 24B rd > 41B rd,ra 1/0/0"),
         bad("006", "a compression pointer does not lead to an earlier name"),
         bad("008", "a record ends early, id 5 A a.test."),
-        good("008", "1.0", "ok", "id 5 24B rd > 36B rd,ra 1/0/0"),
+        good("008", "1.0", "ok", "id 5 24B rd > 36B rd,ra 1/0/0 partial"),
         "00:00:00.009  10.0.0.1:4000 > 10.0.0.53:53 MALFORMED shorter than a DNS header".into(),
     ];
     assert_eq!(lines, expected, "{}", lines.join("\n"));

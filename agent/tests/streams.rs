@@ -556,6 +556,22 @@ fn tell(told: &mut Vec<String>, report: &Report<'_>) {
     told.push(line);
 }
 
+/// A segment that the capture lost may hide any number of answers: none of them is said to be missing.
+#[test]
+fn an_answer_in_a_lost_segment_is_unseen() {
+    let mut world = World::open("192.0.2.1:4000");
+    world.send(true, &query(1, "one.test"));
+    world.sent[0] += response(1, "one.test", 1).len() as u32;
+    world.send(true, &query(2, "two.test"));
+    assert_eq!(world.send(false, &response(2, "two.test", 1)), PacketResult::TcpPartial);
+    world.tick(Duration::from_secs(5));
+    world.expect(&["192.0.2.1:4000 two.test. 1 in 1 ms"]);
+    world.send(true, &query(3, "three.test"));
+    world.tick(Duration::from_secs(7));
+    world.expect(&["one.test. Unseen { waited: 6s }", "three.test. Unanswered { waited: 6s }"]);
+    assert_eq!((world.engine.tally().summary.unseen, world.engine.tally().summary.unanswered), (1, 1));
+}
+
 #[test]
 fn every_packet_has_its_result() {
     let mut world = World::open("192.0.2.1:4000");

@@ -231,6 +231,14 @@ impl Source {
         }
     }
 
+    /// What was wrong with a file, one line each; all that stood before it was used.
+    pub fn trouble(&self) -> Vec<String> {
+        match self {
+            Self::File(source) => source.trouble(),
+            Self::Ebpf(_) | Self::Packet(_) => Vec::new(),
+        }
+    }
+
     /// The time now by the clock of the frames; `None` for a file, whose frames are its clock.
     pub fn now(&self) -> Option<Timestamp> {
         match self {

@@ -17,7 +17,7 @@ use crate::capture::ebpf::kernel;
 use crate::engine::{Engine, Report};
 use crate::export::http;
 use crate::export::metrics::{Build, Metrics};
-use crate::export::summary::{statistics, summary};
+use crate::export::summary::{SourceReport, statistics, summary};
 use crate::live::{Live, Screen, Shared, Signals};
 use crate::tally::TallyLimits;
 
@@ -42,10 +42,8 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode> {
     result.context("the capture ended")?;
     let live = shared.lock();
     let name = args.live.config().selection.to_string();
-    tell!(bare
-        "\n{}",
-        summary(live.engine.tally(), live.counters.as_ref(), &name, &jiff::tz::TimeZone::system())
-    );
+    let report = SourceReport { name: &name, counters: live.counters.as_ref(), trouble: &[] };
+    tell!(bare "\n{}", summary(live.engine.tally(), &report, &jiff::tz::TimeZone::system()));
     Ok(ExitCode::SUCCESS)
 }
 

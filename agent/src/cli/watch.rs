@@ -2,7 +2,6 @@
 
 use std::io::{self, BufWriter, IsTerminal as _, Stdout, Write as _};
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use crate::correlate::Event;
 use crate::engine::{Engine, Report};
 use crate::export::capture_file::{RecordError, Recording};
 use crate::export::json::{self, InterfaceNames};
-use crate::export::summary::{statistics, summary};
+use crate::export::summary::{SourceReport, statistics, summary};
 use crate::export::text::{Lines, Style};
 use crate::live::{Live, Screen, Shared, Signals, Taken};
 use crate::tally::TallyLimits;
@@ -50,8 +49,10 @@ pub(super) fn run(args: &WatchArgs) -> Result<ExitCode> {
         other => other.context("failed to write to standard output")?,
     }
     let live = shared.lock();
-    tell!(bare "\n{}", summary(live.engine.tally(), live.counters.as_ref(), &name, &terminal.zone));
-    Ok(tell_trouble(&source, args.read.as_deref()))
+    let trouble = source.trouble();
+    let report = SourceReport { name: &name, counters: live.counters.as_ref(), trouble: &trouble };
+    tell!(bare "\n{}", summary(live.engine.tally(), &report, &terminal.zone));
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Opens the live source; a note tells why it is not the one preferred.
@@ -91,16 +92,6 @@ pub(super) fn tell_attached(
         if counters.interfaces.len() == 1 { "" } else { "s" },
         args.ports_text()
     );
-}
-
-/// A file that ends badly was used as far as it went, and says so.
-fn tell_trouble(source: &Source, path: Option<&Path>) -> ExitCode {
-    if let (Source::File(file), Some(path)) = (source, path) {
-        for trouble in file.trouble() {
-            tell!("nslookout: {}: {trouble}", display_name(path));
-        }
-    }
-    ExitCode::SUCCESS
 }
 
 /// Standard output, and the recording.

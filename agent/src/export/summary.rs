@@ -15,39 +15,42 @@ use crate::tally::{PacketResult, ServerSummary, Tally};
 /// Servers that are listed.
 const MOST_SERVERS: usize = 8;
 
+/// What the source says of itself.
+pub struct SourceReport<'a> {
+    /// The interfaces, or the file.
+    pub name: &'a str,
+    /// What the kernel matched and lost; `None` for a file that does not say.
+    pub counters: Option<&'a CaptureCounters>,
+    /// What was wrong with the file, one line each.
+    pub trouble: &'a [String],
+}
+
 /// The whole summary, ending with a newline.
-///
-/// `source`: the interfaces or the file; `file`: it had no kernel to lose packets in.
-pub fn summary(tally: &Tally, counters: Option<&CaptureCounters>, source: &str, zone: &TimeZone) -> String {
+pub fn summary(tally: &Tally, source: &SourceReport<'_>, zone: &TimeZone) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
-    let _ = write_summary(&mut text, tally, counters, source, zone);
+    let _ = write_summary(&mut text, tally, source, zone);
     text
 }
 
-fn write_summary(
-    out: &mut String,
-    tally: &Tally,
-    counters: Option<&CaptureCounters>,
-    source: &str,
-    zone: &TimeZone,
-) -> fmt::Result {
+fn write_summary(out: &mut String, tally: &Tally, source: &SourceReport<'_>, zone: &TimeZone) -> fmt::Result {
+    let name = source.name;
     let summary = &tally.summary;
     match summary.span {
-        None => writeln!(out, "--- no DNS packet, {source} ---")?,
+        None => writeln!(out, "--- no DNS packet, {name} ---")?,
         Some((first, last)) => {
             let clock = |time: crate::capture::frame::Timestamp| {
                 let time = jiff::Timestamp::from_nanosecond(i128::from(time.as_nanos())).unwrap_or_default();
                 time.to_zoned(zone.clone()).strftime("%H:%M:%S").to_string()
             };
             let seconds = last.since(first).as_secs_f64();
-            writeln!(out, "--- {} to {} ({seconds:.0} s), {source} ---", clock(first), clock(last))?;
+            writeln!(out, "--- {} to {} ({seconds:.0} s), {name} ---", clock(first), clock(last))?;
             write_outcomes(out, tally)?;
             write_servers(out, &summary.servers)?;
             write_worst(out, tally)?;
         }
     }
-    write_losses(out, tally, counters)
+    write_losses(out, tally, source)
 }
 
 fn write_outcomes(out: &mut String, tally: &Tally) -> fmt::Result {
@@ -163,7 +166,8 @@ fn write_worst(out: &mut String, tally: &Tally) -> fmt::Result {
 }
 
 /// tcpdump's three lines first, then the size of the doubt.
-fn write_losses(out: &mut String, tally: &Tally, counters: Option<&CaptureCounters>) -> fmt::Result {
+fn write_losses(out: &mut String, tally: &Tally, source: &SourceReport<'_>) -> fmt::Result {
+    let SourceReport { name, counters, trouble } = *source;
     let captured = tally.captured();
     let dropped = counters.map_or(0, CaptureCounters::total_drops);
     out.push_str(&statistics(tally, counters));
@@ -198,6 +202,10 @@ fn write_losses(out: &mut String, tally: &Tally, counters: Option<&CaptureCounte
     kinds.sort_by_key(|(kind, count)| (std::cmp::Reverse(**count), **kind));
     let kinds = kinds.into_iter().map(|(kind, count)| (kind.as_str(), *count));
     unread += write_reasons(out, "malformed packets (-v shows them)", kinds)?;
+    for line in trouble {
+        unread += 1;
+        writeln!(out, "{name}: {line}")?;
+    }
     for (interface, reason, count) in counters.iter().flat_map(|counters| &counters.lost_at) {
         writeln!(out, "lost at {interface}: {} ({})", grouped(*count), reason.as_str())?;
     }

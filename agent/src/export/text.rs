@@ -262,9 +262,8 @@ fn verbose(transaction: &Transaction, names: &InterfaceNames) -> String {
             edns(response.edns, &response.options().collect::<Vec<_>>()),
             flags(&response.header)
         );
-        if response.fragmented {
-            text.push_str(" fragmented");
-        }
+        text.push_str(if response.fragmented { " fragmented" } else { "" });
+        text.push_str(if response.partial { " partial" } else { "" });
     }
     if let Some(place) = parties.place {
         let unknown = place.ifindex.to_string();

@@ -157,7 +157,8 @@ impl PcapFileSource {
             (Stop::Cut, None) => Some("the last record is cut off".to_owned()),
             (Stop::Broken { offset, what }, None) => Some(format!("broken at byte {offset}: {what}")),
         };
-        self.trouble = what.map(|what| format!("{what} (after {} whole records)", self.records));
+        let plural = if self.records == 1 { "" } else { "s" };
+        self.trouble = what.map(|what| format!("{what} (after {} whole record{plural})", self.records));
         Drained::Ended
     }
 

@@ -117,7 +117,7 @@ fn records_that_are_too_long_end_the_reading() {
     let first = &whole[..24 + 16 + 3];
     let told = |length: u32| {
         format!(
-            "broken at byte 43: the record claims {length} bytes, a packet has 262144 at most (after 1 whole records)"
+            "broken at byte 43: the record claims {length} bytes, a packet has 262144 at most (after 1 whole record)"
         )
     };
     for length in [262_145, u32::MAX] {
@@ -163,11 +163,11 @@ fn packed_files_that_are_cut_off_or_broken_are_used_so_far() {
     }
     for (name, packed) in [("gzip", gzip(&whole)), ("zstd", zstd(&whole))] {
         let cut = |kept: usize| read(trickle(&packed[..kept], usize::MAX));
-        let told = |count: u32| format!("the {name} data are cut off (after {count} whole records)");
-        assert_eq!(cut(packed.len() / 2)[1..], [told(1)]);
+        let told = |records: &str| format!("the {name} data are cut off (after {records})");
+        assert_eq!(cut(packed.len() / 2)[1..], [told("1 whole record")]);
         // gzip ends with a checksum: all packets are there without it.
         if name == "gzip" {
-            assert_eq!(cut(packed.len() - 1)[2..], [told(2)]);
+            assert_eq!(cut(packed.len() - 1)[2..], [told("2 whole records")]);
         }
         let lines = read(trickle(&[&packed[..], b"no packed data"].concat(), usize::MAX));
         assert_eq!(lines.len(), 3, "{lines:?}");
@@ -188,7 +188,7 @@ fn what_was_read_before_an_error_is_used() {
     let failing = Trickle { bytes, most: usize::MAX, error: Some(io::ErrorKind::StaleNetworkFileHandle) };
     let lines = read(Box::new(failing));
     assert_eq!(lines[0], "1000007000 Ethernet 3 of 70000");
-    assert_eq!(lines[1..], ["failed to read: stale network file handle (after 1 whole records)"]);
+    assert_eq!(lines[1..], ["failed to read: stale network file handle (after 1 whole record)"]);
 }
 
 /// What is in a pipe is handed out although its writer goes on, and nobody waits for the rest of a record.

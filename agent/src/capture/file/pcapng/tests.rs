@@ -206,7 +206,7 @@ fn broken_blocks_are_told_with_their_place() {
     let check = |last: Vec<u8>, expected: &str| {
         let lines = read(&[&begin[..], &last, &enhanced(order, 0, 2, b"never", &[])].concat());
         assert_eq!(lines[0], "1000 Ethernet p of 10");
-        assert_eq!(lines[1..], [format!("broken at byte 84: {expected} (after 1 whole records)")]);
+        assert_eq!(lines[1..], [format!("broken at byte 84: {expected} (after 1 whole record)")]);
     };
     let least = |total: u32, least: u32| {
         format!("a block of {total} bytes; its kind has {least} at least, and whole words")
