@@ -138,8 +138,8 @@ impl Engine {
 
     /// Tells the rooms that everything before `watermark` has been seen.
     pub fn tick(&mut self, watermark: Timestamp, emit: &mut dyn FnMut(Report<'_>)) {
-        self.tick_streams(watermark, emit);
-        let watermark = self.tick_fragments(watermark, emit);
+        // A query does not expire while a part of its answer is held for the rest.
+        let watermark = self.tick_fragments(watermark, emit).min(self.tick_streams(watermark, emit));
         let Self { correlator, tally, .. } = self;
         correlator.tick(watermark, &mut |event| {
             tally.event(&event);

@@ -572,6 +572,24 @@ fn an_answer_in_a_lost_segment_is_unseen() {
     assert_eq!((world.engine.tally().summary.unseen, world.engine.tally().summary.unanswered), (1, 1));
 }
 
+/// The beginning came in time: that a segment behind it was lost makes it no missing answer.
+#[test]
+fn a_query_waits_for_what_is_held_of_its_answer() {
+    let mut world = World::open("192.0.2.1:4000");
+    world.send(true, &query(1, "one.test"));
+    world.tick(Duration::from_millis(3_997));
+    let answer = response(1, "one.test", 20);
+    world.send(false, &answer[..100]);
+    world.sent[0] += 100;
+    world.send(false, &answer[200..]);
+    for _ in 0..10 {
+        world.tick(Duration::from_millis(300));
+        world.expect(&[]);
+    }
+    world.tick(Duration::from_millis(300));
+    world.expect(&["192.0.2.1:4000 one.test. 4 in 3998 ms in part"]);
+}
+
 #[test]
 fn every_packet_has_its_result() {
     let mut world = World::open("192.0.2.1:4000");

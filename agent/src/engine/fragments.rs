@@ -4,7 +4,7 @@ use super::{Counted, Engine, Report, to_server};
 use crate::capture::frame::{Frame, LinkType, Timestamp};
 use crate::packet::fragments::{Datagram, Earlier, Fate, Taken};
 use crate::packet::{Fragment, Payload};
-use crate::tally::PacketResult;
+use crate::tally::{MalformedKind, PacketResult};
 
 impl Engine {
     /// Takes one fragment. It has a result at once where its first fragment was seen, so that the ledger closes while
@@ -80,6 +80,7 @@ impl Engine {
         let counted = match datagram.payload() {
             Ok(payload) => self.payload(&frame, &payload, to_server, emit),
             Err(error) => {
+                self.tally.malformed(MalformedKind::Packet);
                 emit(Report::Malformed { time, flow: None, error: error.to_string() });
                 Counted::new(place.as_ref(), to_server, PacketResult::Malformed)
             }
@@ -255,6 +256,16 @@ mod tests {
         rig.expect(&[QUERY, (PacketResult::Fragment, 2)], 0, 0, &[]);
         rig.tick(8_000);
         rig.expect(&[QUERY, (PacketResult::Fragment, 2)], 0, 0, &["answered after 5990 ms, partial"]);
+    }
+
+    #[test]
+    fn a_datagram_that_lies_about_its_length_is_malformed() {
+        let mut answer = Rig::answer();
+        answer[4] = 1;
+        let mut rig = Rig::new();
+        fragments(9, &answer).iter().for_each(|part| rig.give(part));
+        rig.expect(&[QUERY, (PacketResult::Fragment, 2), (PacketResult::Malformed, 1)], 0, 0, &[]);
+        assert_eq!(rig.engine.tally().malformed[&MalformedKind::Packet], 1);
     }
 
     #[test]

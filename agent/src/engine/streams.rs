@@ -35,11 +35,17 @@ impl Engine {
         (result, read.and_then(|(_, vantage)| vantage))
     }
 
-    /// Gives up what will not come any more; everything before `watermark` was seen.
-    pub(super) fn tick_streams(&mut self, watermark: Timestamp, emit: &mut dyn FnMut(Report<'_>)) {
+    /// Gives up what will not come any more; everything before `watermark` was seen. Gives the time before which every
+    /// message was read.
+    pub(super) fn tick_streams(
+        &mut self,
+        watermark: Timestamp,
+        emit: &mut dyn FnMut(Report<'_>),
+    ) -> Timestamp {
         if self.streams.as_ref().is_some_and(|streams| streams.is_due(watermark)) {
             self.with_streams(emit, |streams, reader| streams.tick(watermark, reader));
         }
+        self.streams.as_ref().map_or(watermark, |streams| streams.settled(watermark))
     }
 
     /// Ends all streams, at the end of the capture.

@@ -326,6 +326,9 @@ fn agent(writer: &mut Writer<'_>, live: &Live, build: &Build) -> fmt::Result {
         given_up,
     )?;
     let skipped = [(vec![], tally.streams.skipped_bytes)];
+    let beginnings = [(vec![], tally.streams.beginnings)];
+    let help = "DNS messages over TCP of which only the beginning was captured";
+    writer.counter("tcp_beginnings", help, beginnings)?;
     writer.counter("tcp_skipped_bytes", "Bytes of TCP streams whose beginning was not seen", skipped)?;
     writer.counter(
         "fragments_given_up",
@@ -333,6 +336,9 @@ fn agent(writer: &mut Writer<'_>, live: &Live, build: &Build) -> fmt::Result {
         fragments::GiveUp::ALL
             .map(|reason| (vec![("reason", reason.as_str().to_owned())], tally.fragments.given_up(reason))),
     )?;
+    let later = [(vec![], counters.later_fragments + tally.fragments.unascribed)];
+    let help = "Fragments whose first was not seen before them, so that nobody knows their ports";
+    writer.counter("later_fragments", help, later)?;
     attachments(writer, counters)?;
     series(writer, live)?;
     let programs = || counters.programs.iter().map(|runs| (vec![("program", runs.program.to_owned())], runs));

@@ -68,6 +68,7 @@ impl Pasts {
     pub(super) fn insert(&mut self, key: Key, ended: Timestamp, mut past: Past) {
         if let Past::Done { pieces, .. } = &mut past {
             pieces.truncate(MAX_PIECES);
+            pieces.shrink_to_fit();
         }
         self.pasts.remove(&key);
         self.pasts.insert(key, (ended, past));

@@ -230,6 +230,13 @@ impl Streams {
         self.closed.expire(idle, watermark);
     }
 
+    /// The time before which every message was delivered, after [`Streams::tick`]: what stands around an open hole is
+    /// as old as the hole at least, and a hole that opened earlier would be due earlier.
+    pub fn settled(&self, watermark: Timestamp) -> Timestamp {
+        let oldest_hole = self.due.first().map(|(due, _)| due.before(self.limits.patience));
+        oldest_hole.map_or(watermark, |oldest| oldest.min(watermark))
+    }
+
     /// Ends all streams, at the end of the capture, and forgets them.
     pub fn finish(&mut self, reader: &mut dyn Reader) {
         while let Some((&key, _)) = self.open.front() {
