@@ -4,8 +4,10 @@
 //!
 //! ```text
 //! capture ──Frame──▶ packet ──Payload──▶ dns ──Message──▶ correlate ──Event──▶ tally ──▶ export
-//!    ▲                                                        ▲
-//! interfaces (which to attach)                  time comes with the frame
+//!    ▲                 ▲                                      ▲
+//! interfaces    fragments and streams           time comes with the frame
+//! (which to     are put together
+//! attach)
 //! ```
 //!
 //! The middle rooms (`packet`, `dns`, `correlate`, `tally`) touch no socket, file or clock. [`engine`] owns them and

@@ -1,7 +1,8 @@
-//! Turns a frame into one transport payload with its flow.
+//! Turns a frame into one transport payload with its flow, fragments into datagrams, TCP segments into messages.
 //!
-//! Input: [`Frame`]. Output: [`Payload`], or a [`DecodeError`] that says what was wrong. Deliberately absent: I/O,
-//! clocks, ports with a meaning, checksums (those of locally made packets are partial, facts.md section 5).
+//! Input: [`Frame`]. Output: [`Packet`], or a [`DecodeError`] that says what was wrong; [`fragments`] and [`tcp`] take
+//! those that are parts of something larger. Deliberately absent: I/O, clocks, ports with a meaning, checksums (those of
+//! locally made packets are partial).
 
 pub mod fragments;
 mod link;
