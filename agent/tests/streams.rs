@@ -433,6 +433,8 @@ struct World {
     client: SocketAddr,
     /// Bytes that were sent, to the client and to the server.
     sent: [u32; 2],
+    /// What segments to the server acknowledge.
+    acknowledged: Option<u32>,
     told: Vec<String>,
     packets: u64,
 }
@@ -446,6 +448,7 @@ impl World {
             now: 1_000_000,
             client,
             sent: [0; 2],
+            acknowledged: None,
             told: Vec::new(),
             packets: 0,
         }
@@ -479,7 +482,9 @@ impl World {
         packet.extend([from.ip().octets(), to.ip().octets()].concat());
         packet.extend([from.port().to_be_bytes(), to.port().to_be_bytes()].concat());
         packet.extend((7_000 + number).to_be_bytes());
-        packet.extend([0; 4]);
+        let acknowledged = self.acknowledged.filter(|_| to_server);
+        packet.extend(acknowledged.map_or(0, |number| 7_000 + number).to_be_bytes());
+        let flags = flags | acknowledged.map_or(0, |_| ACK);
         packet.extend([0x50, flags, 0, 0, 0, 0, 0, 0]);
         packet.extend(bytes);
         packet.truncate(length - missing);
@@ -570,6 +575,67 @@ fn an_answer_in_a_lost_segment_is_unseen() {
     world.tick(Duration::from_secs(7));
     world.expect(&["one.test. Unseen { waited: 6s }", "three.test. Unanswered { waited: 6s }"]);
     assert_eq!((world.engine.tally().summary.unseen, world.engine.tally().summary.unanswered), (1, 1));
+}
+
+/// Of a connection that was joined in its middle, numbers alone tell that there was an answer.
+#[test]
+fn an_answer_that_only_its_numbers_show_is_unseen() {
+    let check = |answer: u32, then: &dyn Fn(&mut World), expected: &str| {
+        let mut world = World::new();
+        world.acknowledged = Some(1 + 5_000);
+        world.sent[0] = 5_000;
+        world.send(true, &query(1, "one.test"));
+        world.sent[0] += answer;
+        then(&mut world);
+        world.tick(Duration::from_secs(8));
+        world.expect(&[&format!("one.test. {expected} {{ waited: 6s }}")]);
+    };
+    let acknowledge = |more: u32| {
+        move |world: &mut World| {
+            world.acknowledged = Some(1 + 5_000 + more);
+            world.segment(true, ACK, 1 + world.sent[1], &[], 0);
+        }
+    };
+    check(42, &acknowledge(42), "Unseen");
+    check(0, &acknowledge(0), "Unanswered");
+    // FIN alone.
+    check(0, &acknowledge(1), "Unanswered");
+    let close = |world: &mut World| {
+        world.segment(false, FIN | ACK, 1 + world.sent[0], &[], 0);
+    };
+    check(42, &close, "Unseen");
+    check(0, &close, "Unanswered");
+}
+
+#[test]
+fn a_stray_reset_ends_nothing() {
+    let mut world = World::open("192.0.2.1:4000");
+    world.send(true, &query(1, "one.test"));
+    let answer = response(1, "one.test", 1);
+    world.send(false, &answer[..10]);
+    world.segment(false, RST, 1_000_000, &[], 0);
+    world.send(false, &answer[10..]);
+    world.expect(&["192.0.2.1:4000 one.test. 1 in 3 ms"]);
+}
+
+/// A second later the same ports and the same numbers are another connection, not a second sighting of the first.
+#[test]
+fn a_connection_may_begin_with_the_numbers_of_the_last() {
+    let mut world = World::new();
+    for id in [1, 2] {
+        for (to_server, flags) in [(true, SYN), (false, SYN | ACK), (true, ACK)] {
+            let number = u32::from(flags == ACK);
+            assert_eq!(world.segment(to_server, flags, number, &[], 0), PacketResult::TcpControl);
+        }
+        assert_eq!(world.send(true, &query(id, "one.test")), PacketResult::Message);
+        assert_eq!(world.send(false, &response(id, "one.test", 1)), PacketResult::Message);
+        for to_server in [true, false] {
+            world.segment(to_server, FIN | ACK, 1 + world.sent[usize::from(to_server)], &[], 0);
+        }
+        world.sent = [0; 2];
+        world.tick(Duration::from_secs(1));
+    }
+    world.expect(&["192.0.2.1:4000 one.test. 1 in 1 ms"; 2]);
 }
 
 /// The beginning came in time: that a segment behind it was lost makes it no missing answer.

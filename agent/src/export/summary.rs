@@ -180,6 +180,7 @@ fn write_losses(out: &mut String, tally: &Tally, source: &SourceReport<'_>) -> f
         (result(PacketResult::Snap), "packets cut off by the capture"),
         (result(PacketResult::NotDns), "packets of these ports that are not DNS"),
         (tally.evictions, "waiting queries given up for want of room (--max-inflight)"),
+        (tally.streams.joined, "TCP streams read from their middle on"),
         (tally.streams.skipped_bytes, "bytes of TCP streams whose beginning was not seen, not read"),
         (tally.streams.beginnings, "TCP messages of which only the beginning was seen"),
     ];

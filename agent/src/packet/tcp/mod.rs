@@ -96,6 +96,8 @@ pub struct StreamCounts {
     given_up: [u64; GiveUp::ALL.len()],
     /// Messages of which only the beginning was delivered.
     pub beginnings: u64,
+    /// Streams that were read from a segment in their middle on, as one that consists of whole messages seemed to allow.
+    pub joined: u64,
     /// Bytes that were seen while nothing told where messages begin.
     pub skipped_bytes: u64,
 }
@@ -185,9 +187,20 @@ impl Context<'_> {
         self.reader.plausible(&self.flow, bytes, length)
     }
 
+    /// Bytes of this stream were not read.
+    fn unseen(&mut self) {
+        self.reader.unseen(&self.flow);
+    }
+
+    /// Bytes of the stream in the other direction were not read: this one acknowledges them.
+    fn unseen_by_receiver(&mut self) {
+        let Flow { source, destination, transport } = self.flow;
+        self.reader.unseen(&Flow { source: destination, destination: source, transport });
+    }
+
     fn skip(&mut self, bytes: usize) {
         self.counts.skipped_bytes += bytes as u64;
-        self.reader.unseen(&self.flow);
+        self.unseen();
     }
 
     fn give_up(&mut self, reason: GiveUp) {
@@ -196,7 +209,7 @@ impl Context<'_> {
         }
         // Of a connection that ended in the middle of a message, the rest was never sent.
         if reason != GiveUp::Ended {
-            self.reader.unseen(&self.flow);
+            self.unseen();
         }
     }
 

@@ -9,6 +9,10 @@ use crate::capture::frame::Timestamp;
 /// large.
 const WILD: u32 = 16 << 20;
 
+/// RST this many bytes from where the stream stands is none of it: one message of the largest size, and its prefix. The
+/// receiver wants the very number (RFC 5961 section 3.2), but may have seen more than we.
+const NEAR: u32 = 64 << 10;
+
 /// Does the stream know where messages begin?
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Step {
@@ -31,6 +35,8 @@ pub(super) struct Stream {
     begun: bool,
     /// Number of the first byte that was seen.
     from: u32,
+    /// The receiver has the bytes up to here: kept where nothing tells where messages begin.
+    received: Option<u32>,
     /// Number of the first byte that is in no delivered message: where the next one begins.
     next: u32,
     /// What was left out last: nobody knows whether these bytes were seen before.
@@ -109,15 +115,39 @@ impl Stream {
         self.step == Step::New || distance(number, self.end()).unsigned_abs() <= WILD
     }
 
-    /// The sender is done behind the byte before `fin`.
-    pub(super) fn close(&mut self, fin: u32) {
+    /// Can RST with this number be of this stream?
+    pub(super) fn may_be_reset(&self, number: u32) -> bool {
+        self.step == Step::New || distance(number, self.end()).unsigned_abs() <= NEAR
+    }
+
+    /// The sender is done behind the byte before `fin`. True where bytes before it were not seen, and nothing else will
+    /// tell so.
+    pub(super) fn close(&mut self, fin: u32) -> bool {
         if self.plausible(fin) {
             self.fin = Some(fin);
         }
+        !self.is_in_step() && self.leaps_to(fin, 0)
     }
 
-    /// The receiver expects `acknowledgement` next.
-    pub(super) fn acknowledge(&mut self, acknowledgement: u32, now: Timestamp) {
+    /// Of a stream that is not in step, where only the receiver tells what there was: does this number leave out bytes
+    /// that were not seen? As many as `slack` may be none.
+    fn leaps_to(&mut self, number: u32, slack: i32) -> bool {
+        let end = (self.step != Step::New).then(|| self.end());
+        let known = match (self.received, end) {
+            (Some(received), Some(end)) if distance(end, received) > 0 => Some(end),
+            (None, end) => end,
+            (received, _) => received,
+        };
+        let ahead = known.map_or(0, |known| distance(number, known));
+        if known.is_none() || ahead > 0 {
+            self.received = Some(number);
+        }
+        ahead > slack && ahead.unsigned_abs() <= WILD
+    }
+
+    /// The receiver expects `acknowledgement` next. True where it has bytes that were not seen, and nothing else will
+    /// tell so.
+    pub(super) fn acknowledge(&mut self, acknowledgement: u32, now: Timestamp) -> bool {
         // FIN counts as a byte.
         let last = match self.fin {
             Some(fin) if distance(acknowledgement, fin) > 0 => fin,
@@ -129,6 +159,7 @@ impl Stream {
         if self.is_in_step() && ahead > 0 && ahead.unsigned_abs() <= WILD && !only_fin {
             self.acked.get_or_insert((last, now));
         }
+        !self.is_in_step() && self.leaps_to(last, 1)
     }
 
     /// Takes a segment that has at least one byte.
@@ -136,6 +167,9 @@ impl Stream {
         let before = self.step != Step::New && distance(segment.end(), self.from) <= 0;
         match self.step {
             Step::New => {
+                if self.leaps_to(segment.at, 0) {
+                    context.unseen();
+                }
                 (self.from, self.next) = (segment.at, segment.at);
                 self.join(segment, context);
                 Placed::New
@@ -198,6 +232,7 @@ impl Stream {
                 context.skip(segment.bytes.len());
             }
             Looks::Whole | Looks::Begins => {
+                context.counts.joined += 1;
                 self.step = Step::In;
                 self.next = segment.at;
                 self.feed(segment.bytes, context);

@@ -44,6 +44,10 @@ impl Key {
     }
 }
 
+/// SYN is seen again at another interface, or sent again while the connection ends, within this time of its end; later
+/// it begins a new connection, even with the same number.
+const SECOND_SIGHTING: Duration = Duration::from_millis(100);
+
 /// A segment on its way in.
 struct Arrival<'a> {
     key: Key,
@@ -75,13 +79,16 @@ impl Connection {
         let (stream, other) = if side == 0 { (low, high) } else { (high, low) };
         let placed = if data.is_empty() { Placed::Control } else { stream.accept(data, context) };
         if header.ack() {
-            other.acknowledge(header.acknowledgement, seen.time);
+            let unseen = other.acknowledge(header.acknowledgement, seen.time);
+            if unseen {
+                context.unseen_by_receiver();
+            }
         }
-        if header.fin() {
-            stream.close(data.end());
+        if header.fin() && stream.close(data.end()) {
+            context.unseen();
         }
         // Anybody can send RST; the receiver too looks whether its number can be right (RFC 5961 section 3.2).
-        self.reset |= header.rst() && stream.plausible(header.sequence);
+        self.reset |= header.rst() && stream.may_be_reset(header.sequence);
         placed
     }
 
@@ -263,7 +270,8 @@ impl Streams {
             self.remove(key, Some(GiveUp::Ended), reader);
         }
         let begun = |marks: &Marks| marks.spans[*side].is_some_and(|(begin, _)| begin == from);
-        if self.closed.0.get(key).is_some_and(begun) {
+        let again = |marks: &Marks| begun(marks) && seen.time <= marks.last + SECOND_SIGHTING;
+        if self.closed.0.get(key).is_some_and(again) {
             return;
         }
         self.closed.0.remove(key);
