@@ -103,6 +103,7 @@ impl Engine {
             // The clock was set back, or captures were joined: what waits by the old clock cannot be judged by the new.
             self.finish(self.latest, emit);
             self.correlator.forget();
+            self.tally.clock_set_back();
             self.latest = frame.time;
         }
         self.latest = self.latest.max(frame.time);

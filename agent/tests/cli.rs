@@ -109,6 +109,7 @@ fn numbers_out_of_range() {
     refuses(&["serve", "--cluster-dns", "10.0.0"], &["'10.0.0'", "--cluster-dns"]);
     refuses(&["wacth"], &["wacth"]);
     refuses(&["-r", "file", "-i", "lo"], &["--read", "--interface"]);
+    refuses(&["--summary=only", "-w", "x.pcap", "--print"], &["--print", "--summary=only"]);
     refuses(&["--summary=only", "-c", "5"], &["-c counts lines", "--for"]);
 }
 

@@ -7,10 +7,12 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use nslookout::capture::frame::{Frame, LinkType, Timestamp};
 use nslookout::correlate::{Event, Outcome};
 use nslookout::dns;
 use nslookout::engine::{Engine, EngineConfig, Report};
+use nslookout::export::summary::{SourceReport, summary};
 use nslookout::packet::{self, Packet};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -434,4 +436,35 @@ fn play(frames: &[Timed], ticks: &[bool]) -> Vec<String> {
 fn sorted(mut lines: Vec<String>) -> Vec<String> {
     lines.sort();
     lines
+}
+
+/// The table of servers is bounded; what does not fit is told together, not left out.
+#[test]
+fn servers_beyond_the_table_are_told_together() {
+    let mut engine = engine();
+    let mut ask = |server: SocketAddr, id: u16| {
+        let envelope = Envelope {
+            link_type: LinkType::RawIp,
+            tags: Vec::new(),
+            source: "10.0.0.1:4000".parse().unwrap(),
+            destination: server,
+            tcp: false,
+            hop_limit: 64,
+            options: (0, 0),
+            extensions: Vec::new(),
+            padding: 0,
+        };
+        let bytes = envelope.wrap(&message(id, 0x0100, &["a".to_owned()], 1, 0));
+        engine.frame(&frame(LinkType::RawIp, Timestamp::from_nanos(1_000_000_000), &bytes), &mut |_| {});
+    };
+    for number in 0..256_u16 {
+        ask(format!("10.0.1.{number}:53").parse().unwrap(), number);
+    }
+    (0..500).for_each(|id| ask("10.9.9.9:53".parse().unwrap(), id));
+    engine.finish(Timestamp::from_nanos(60_000_000_000), &mut |_| {});
+    let source = SourceReport { name: "test", counters: None, trouble: &[] };
+    let text = summary(engine.tally(), &source, &TimeZone::UTC);
+    let row =
+        text.lines().find(|line| line.contains("servers seen later")).unwrap_or_else(|| panic!("{text}"));
+    assert_eq!(row.split_whitespace().skip(3).take(2).collect::<Vec<_>>(), ["500", "500"], "{text}");
 }

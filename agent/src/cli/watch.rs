@@ -22,13 +22,18 @@ use crate::live::{Live, Screen, Shared, Signals, Taken};
 use crate::tally::TallyLimits;
 
 pub(super) fn run(args: &WatchArgs) -> Result<ExitCode> {
+    // A pipe may let its opening wait for long, and then Ctrl-C has nothing to sum up; a live source must be let go of.
+    let file = args.read.as_deref().map(Source::file).transpose()?;
     let signals = Signals::catch().context("failed to catch signals")?;
-    let (mut source, name) = match &args.read {
-        Some(path) => (Source::file(path)?, display_name(path)),
-        None => (open_live(&args.live)?, args.live.config().selection.to_string()),
+    let (mut source, name) = match (file, &args.read) {
+        (Some(file), Some(path)) => (file, display_name(path)),
+        _ => (open_live(&args.live)?, args.live.config().selection.to_string()),
     };
     if args.summary == SummaryArg::Only && args.count.is_some() && !args.record.is_wanted() {
         bail!("-c counts lines, and --summary=only prints none; give --for a time, or leave one of them out");
+    }
+    if args.summary == SummaryArg::Only && args.record.print {
+        bail!("--print asks for lines, and --summary=only for none; leave one of them out");
     }
     let mut engine = args.matching.engine(&args.live, TallyLimits::default());
     engine.messages = args.messages;

@@ -8,9 +8,8 @@ use jiff::tz::TimeZone;
 use super::text::milliseconds;
 use crate::capture::counters::CaptureCounters;
 use crate::dns::Rcode;
-use crate::maps::Map;
 use crate::packet::{fragments, tcp};
-use crate::tally::{PacketResult, ServerSummary, Tally};
+use crate::tally::{PacketResult, ServerSummary, Summary, Tally};
 
 /// Servers that are listed.
 const MOST_SERVERS: usize = 8;
@@ -46,7 +45,7 @@ fn write_summary(out: &mut String, tally: &Tally, source: &SourceReport<'_>, zon
             let seconds = last.since(first).as_secs_f64();
             writeln!(out, "--- {} to {} ({seconds:.0} s), {name} ---", clock(first), clock(last))?;
             write_outcomes(out, tally)?;
-            write_servers(out, &summary.servers)?;
+            write_servers(out, summary)?;
             write_worst(out, tally)?;
         }
     }
@@ -103,11 +102,11 @@ fn write_outcomes(out: &mut String, tally: &Tally) -> fmt::Result {
     writeln!(out)
 }
 
-fn write_servers(out: &mut String, servers: &Map<std::net::SocketAddr, ServerSummary>) -> fmt::Result {
-    if servers.is_empty() {
+fn write_servers(out: &mut String, summary: &Summary) -> fmt::Result {
+    if summary.servers.is_empty() {
         return Ok(());
     }
-    let mut sorted: Vec<_> = servers.iter().collect();
+    let mut sorted: Vec<_> = summary.servers.iter().collect();
     sorted.sort_by_key(|(address, server)| (std::cmp::Reverse(server.queries), **address));
     writeln!(
         out,
@@ -116,16 +115,23 @@ fn write_servers(out: &mut String, servers: &Map<std::net::SocketAddr, ServerSum
     )?;
     for (address, server) in sorted.iter().take(MOST_SERVERS) {
         let address = if address.port() == 53 { address.ip().to_string() } else { address.to_string() };
-        write!(out, " {address:<24} {:>9} {:>10}", grouped(server.queries), grouped(server.unanswered))?;
-        for quantile in [0.5, 0.95, 0.99, 1.0] {
-            write!(out, " {:>10}", latency(server, quantile))?;
-        }
-        writeln!(out)?;
+        write_server(out, &address, server)?;
     }
     if sorted.len() > MOST_SERVERS {
         writeln!(out, " and {} servers with fewer queries", sorted.len() - MOST_SERVERS)?;
     }
-    Ok(())
+    match &summary.other_servers {
+        Some(others) => write_server(out, "servers seen later", others),
+        None => Ok(()),
+    }
+}
+
+fn write_server(out: &mut String, name: &str, server: &ServerSummary) -> fmt::Result {
+    write!(out, " {name:<24} {:>9} {:>10}", grouped(server.queries), grouped(server.unanswered))?;
+    for quantile in [0.5, 0.95, 0.99, 1.0] {
+        write!(out, " {:>10}", latency(server, quantile))?;
+    }
+    writeln!(out)
 }
 
 fn latency(server: &ServerSummary, quantile: f64) -> String {
@@ -180,6 +186,7 @@ fn write_losses(out: &mut String, tally: &Tally, source: &SourceReport<'_>) -> f
         (result(PacketResult::Snap), "packets cut off by the capture"),
         (result(PacketResult::NotDns), "packets of these ports that are not DNS"),
         (tally.evictions, "waiting queries given up for want of room (--max-inflight)"),
+        (tally.clock_steps, "times the clock went back by more than 5 s: what waited then is told wrong"),
         (tally.streams.joined, "TCP streams read from their middle on"),
         (tally.streams.skipped_bytes, "bytes of TCP streams whose beginning was not seen, not read"),
         (tally.streams.beginnings, "TCP messages of which only the beginning was seen"),
@@ -212,6 +219,9 @@ fn write_losses(out: &mut String, tally: &Tally, source: &SourceReport<'_>) -> f
     }
     match (dropped, unread) {
         (0, 0) => return writeln!(out, "nothing lost: every number above is exact"),
+        (0, _) if !trouble.is_empty() => {
+            return writeln!(out, "not all of it was read: what is listed above may have held answers");
+        }
         (0, _) => return writeln!(out, "no packet lost: the only doubt is what is listed above"),
         _ => {}
     }

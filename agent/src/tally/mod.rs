@@ -121,6 +121,8 @@ pub struct Summary {
     pub retransmits: u64,
     /// By server.
     pub servers: Map<SocketAddr, ServerSummary>,
+    /// Those servers for which there was no room in `servers`, together.
+    pub other_servers: Option<ServerSummary>,
     /// More clients or names had unanswered queries than are kept apart: who had most is not known.
     pub crowded: bool,
     /// Unanswered queries by client.
@@ -156,6 +158,8 @@ pub struct Tally {
     pub streams: StreamCounts,
     /// Datagrams that were not put together, and fragments that nobody can ascribe: those are in no other count.
     pub fragments: FragmentCounts,
+    /// How often the clock of the frames was set back.
+    pub clock_steps: u64,
     /// Queries and responses.
     pub messages: (u64, u64),
     /// Queries whose response may have been in a part of a TCP stream that was not seen.
@@ -185,6 +189,7 @@ impl Tally {
             filtered: 0,
             streams: StreamCounts::default(),
             fragments: FragmentCounts::default(),
+            clock_steps: 0,
             messages: (0, 0),
             unseen: 0,
             malformed: Map::default(),
@@ -216,6 +221,10 @@ impl Tally {
             _ if !certain => self.passing_packets += 1,
             _ => {}
         }
+    }
+
+    pub(crate) fn clock_set_back(&mut self) {
+        self.clock_steps += 1;
     }
 
     pub(crate) fn filtered(&mut self) {
@@ -340,9 +349,12 @@ impl Tally {
         let Transaction { parties, query, outcome, .. } = transaction;
         let summary = &mut self.summary;
         let server = match summary.servers.len() {
-            MAX_SUMMARY_SERVERS.. if !summary.servers.contains_key(&parties.server) => None,
-            _ => Some(summary.servers.entry(parties.server).or_insert_with(ServerSummary::new)),
+            MAX_SUMMARY_SERVERS.. if !summary.servers.contains_key(&parties.server) => {
+                summary.other_servers.get_or_insert_with(ServerSummary::new)
+            }
+            _ => summary.servers.entry(parties.server).or_insert_with(ServerSummary::new),
         };
+        server.queries += 1;
         match outcome {
             Outcome::Answered { response, latency } => {
                 summary.answered += 1;
@@ -352,17 +364,11 @@ impl Tally {
                     *summary.rcodes.entry(response.rcode).or_default() += 1;
                 }
                 summary.truncated += u64::from(response.header.truncated());
-                if let Some(server) = server {
-                    server.queries += 1;
-                    server.latencies.saturating_record(latency.as_micros() as u64);
-                }
+                server.latencies.saturating_record(latency.as_micros() as u64);
             }
             Outcome::Unanswered { .. } => {
                 summary.unanswered += 1;
-                if let Some(server) = server {
-                    server.queries += 1;
-                    server.unanswered += 1;
-                }
+                server.unanswered += 1;
                 summary.crowded |= !add_bounded(&mut summary.unanswered_clients, parties.client.ip());
                 if let Some(question) = &query.question {
                     summary.crowded |= !add_bounded(&mut summary.unanswered_names, question.qname.clone());
