@@ -607,6 +607,24 @@ fn an_answer_that_only_its_numbers_show_is_unseen() {
     check(0, &close, "Unanswered");
 }
 
+/// What a SYN brought and the capture cut off is a hole, whatever is remembered of the connection.
+#[test]
+fn data_of_a_syn_that_was_cut_off_is_a_hole() {
+    let mut world = World::new();
+    let ask = query(1, "one.test");
+    assert_eq!(world.segment(true, SYN, 0, &ask[..1], 1), PacketResult::Snap);
+    assert_eq!(world.segment(false, SYN | ACK, 0, &[], 0), PacketResult::TcpControl);
+    // Two bytes on, a length would be read that is none.
+    assert_eq!(world.segment(true, PSH, 2, &ask[1..20], 0), PacketResult::TcpPartial);
+    assert_eq!(world.segment(true, PSH, 21, &ask[20..], 0), PacketResult::TcpPartial);
+    assert_eq!(
+        world.segment(true, PSH, 1 + ask.len() as u32, &query(2, "two.test"), 0),
+        PacketResult::Message
+    );
+    world.send(false, &response(2, "two.test", 1));
+    world.expect(&["192.0.2.1:4000 two.test. 1 in 1 ms"]);
+}
+
 #[test]
 fn a_stray_reset_ends_nothing() {
     let mut world = World::open("192.0.2.1:4000");

@@ -70,6 +70,11 @@ impl Stream {
         self.step == Step::New
     }
 
+    /// Does [`Stream::span`] tell all of it: does a message begin where the seen bytes end?
+    pub(super) fn is_where_it_ends(&self) -> bool {
+        self.step == Step::New || self.step == Step::In && self.pending.is_empty()
+    }
+
     /// Did its SYN have the number before `from`?
     pub(super) fn begun_at(&self, from: u32) -> bool {
         self.begun && self.from == from

@@ -322,7 +322,7 @@ impl Streams {
         let mut context =
             Context { limits, counts, reader, flow: key.flow(*side), seen: *seen, ending: false };
         let placed = connection.take(arrival, &mut context);
-        if header.syn() && connection.is_quiet() {
+        if header.syn() && connection.is_quiet() && connection.streams.iter().all(Stream::is_where_it_ends) {
             // A SYN takes no place from others, even where it brings a whole message (RFC 7413).
             let spans = connection.streams.each_ref().map(Stream::span);
             self.opening.put(*key, Marks { spans, last: seen.time }, self.limits.max_idle);
