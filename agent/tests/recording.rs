@@ -372,8 +372,40 @@ fn what_cannot_be_written_is_refused_by_name() {
     refuses(&["-r", &answers, "-w", &folder.path("f"), "-C", "10MB"], &["`10MB`", "10MiB"]);
     refuses(&["-r", &answers, "-C", "10"], &["--write"]);
     assert_eq!(folder.names(), BTreeSet::new());
-    let own = folder.path("own.pcap");
-    fs::copy(&answers, &own).unwrap();
-    refuses(&["-r", &own, "-w", &own], &["same file", &own]);
-    assert_eq!(fs::read(&own).unwrap(), fs::read(&answers).unwrap());
+}
+
+/// By whatever name the file that is read would be written, it stays as it is.
+#[test]
+fn what_is_read_is_never_written() {
+    let folder = Folder::new();
+    let [own, linked, hard, numbered, timed] =
+        ["own.pcap", "linked.pcap", "hard.pcapng", "f1", "%H.pcap"].map(|name| folder.path(name));
+    let original = fs::read(data("search-list.pcap")).unwrap();
+    fs::write(&own, &original).unwrap();
+    std::os::unix::fs::symlink(&own, &linked).unwrap();
+    fs::hard_link(&own, &hard).unwrap();
+    for name in [&own, &linked, &hard] {
+        refuses(&["-r", &own, "-w", name], &["same file", name, &own]);
+    }
+    // A later file of several.
+    fs::hard_link(&own, &numbered).unwrap();
+    refuses(&["-r", &own, "-w", &folder.path("f"), "-C", "1k"], &["same file", &numbered, &own]);
+    assert!(fs::metadata(folder.path("f")).unwrap().len() > 1000);
+    for hour in 0..24 {
+        fs::hard_link(&own, folder.path(&format!("{hour:02}.pcap"))).unwrap();
+    }
+    refuses(&["-r", &own, "-w", &timed, "-G", "1"], &["same file", &own]);
+    // What the shell opened.
+    for (name, stdout) in
+        [(own.as_str(), None), ("-", Some(fs::File::options().append(true).open(&own).unwrap()))]
+    {
+        let mut command = Command::new(NSLOOKOUT);
+        command.args(["-r", "-", "-w", name]).stdin(fs::File::open(&own).unwrap());
+        command.stdout(stdout.map_or_else(Stdio::null, Stdio::from));
+        let output = command.stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{told}");
+        assert!(told.contains("the same file as standard input"), "{told}");
+    }
+    assert_eq!(fs::read(&own).unwrap(), original);
 }
