@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{ENTERPRISE, InterfaceFact, Note, Reading, decode, local_socket_of};
+use super::{ENTERPRISE, InterfaceFact, Note, Reading, decode, local_socket_of, readable};
 use crate::capture::counters::{CaptureCounters, Method, WatchedInterface};
 use crate::capture::file::{Description, Notes, Options};
 use crate::capture::frame::{Ifindex, InterfaceKind, Timestamp};
@@ -23,8 +23,8 @@ impl InterfaceNames {
     }
 }
 
-/// A file with more interfaces than the kernel gives numbers to in years is no recording.
-const MOST_INTERFACES: usize = 65_536;
+/// Interfaces of which facts are kept: as many pods as a busy machine has in weeks.
+const MOST_INTERFACES: usize = 16_384;
 
 /// What a recording has said so far; empty for any other file.
 #[derive(Debug, Default)]
@@ -86,7 +86,7 @@ impl Recorded {
             }
             Ok(Some(Note::Counters(reading))) => self.count(reading),
             Ok(None) => {}
-            Err(what) => self.broken.get_or_insert((what, 0)).1 += 1,
+            Err(what) => self.broken.get_or_insert_with(|| (readable(what.as_bytes()), 0)).1 += 1,
         }
         None
     }
@@ -107,15 +107,11 @@ impl Recorded {
     /// Each file counts from zero; its readings replace one another.
     fn count(&mut self, reading: Reading) {
         if let Some(ended) = self.latest.take_if(|latest| latest.begun != reading.begun) {
-            let until = self.latest_of(ended.time);
-            let before = self.before.take().map_or_else(CaptureCounters::default, |(before, _)| before);
-            self.before = Some((before.plus(&ended.counters), until));
+            let (sum, until) = self.before.get_or_insert_with(Default::default);
+            sum.add(&ended.counters);
+            *until = ended.time.max(*until);
         }
         self.latest = Some(reading);
-    }
-
-    fn latest_of(&self, time: Timestamp) -> Timestamp {
-        self.before.as_ref().map_or(time, |(_, before)| time.max(*before))
     }
 }
 
