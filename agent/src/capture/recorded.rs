@@ -344,7 +344,7 @@ const MOST_OF_NAME: usize = 256;
 /// A name out of a file as it may be kept and shown: what is not printable ASCII becomes `\\DDD`, since a terminal obeys
 /// control characters, and it is cut before the character that would make it longer than 256 bytes. What was made
 /// readable once stays as it is.
-pub(super) fn readable(name: &[u8]) -> String {
+pub(in crate::capture) fn readable(name: &[u8]) -> String {
     let mut kept = String::new();
     for byte in name {
         let length = kept.len();

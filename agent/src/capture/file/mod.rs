@@ -1,8 +1,10 @@
 //! Frames from a capture file or a pipe: pcap and pcapng, also packed by gzip or zstd.
 //!
 //! Input: a path or standard input. Output: [`Frame`], and lines about what could not be used. What a file is, its
-//! content tells, never its name. Whatever the bytes are, nothing panics, and at most 512 KiB of a file are held at
-//! once. Deliberately absent: seeking, so that a pipe is as good as a file; looking for the next good record behind a
+//! content tells, never its name. Whatever the bytes are, nothing panics, and memory is bounded: 512 KiB of a file
+//! are held at once, a window of 8 MiB for each layer of zstd (three at most), and what is said beside the packets: up to
+//! 256 bytes of the name of an interface, of up to 65,536 of them in a section, and what [`super::recorded`] keeps.
+//! Deliberately absent: seeking, so that a pipe is as good as a file; looking for the next good record behind a
 //! broken one, which would guess.
 //!
 //! Both formats are read here and by no library: pcap-file 2.0 takes every stamp of pcapng for nanoseconds, whatever the

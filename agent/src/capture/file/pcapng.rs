@@ -9,6 +9,7 @@ use super::skipped::Skipped;
 use super::window::{LARGEST_HELD, Order, Stop, Window};
 use super::{Flaw, LARGEST_PACKET, link_types};
 use crate::capture::frame::{Direction, Frame, Ifindex, InterfaceKind, LinkType, Place, Timestamp};
+use crate::capture::recorded::readable;
 
 /// The kind of a block that begins a section; the same in both byte orders.
 pub(super) const SECTION: u32 = 0x0a0d_0d0a;
@@ -43,6 +44,7 @@ struct Interface {
     clock: Clock,
     snaplen: u32,
     place: Option<(Ifindex, InterfaceKind)>,
+    /// Only where the link type is not read.
     name: Box<str>,
 }
 
@@ -128,9 +130,12 @@ impl Pcapng {
             return Err(window.broken("an interface with a unit of time that no clock has"));
         };
         let description = Description { id, link_type: number.into(), options };
-        let name = description.name().unwrap_or_default().into();
-        let place = notes.interface(&description);
         let link_type = link_types::known(number.into()).ok_or(number);
+        let name = match (link_type, description.name()) {
+            (Err(_), Some(name)) => readable(name.as_bytes()).into(),
+            _ => Box::default(),
+        };
+        let place = notes.interface(&description);
         window.take(total as usize);
         self.interfaces.push(Interface { link_type, clock, snaplen, place, name });
         Ok(())
