@@ -48,14 +48,18 @@ fn data(name: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name).to_str().unwrap().to_owned()
 }
 
-/// Those that can be read to their end.
-fn captures() -> Vec<String> {
+/// Those of a folder that can be read to their end.
+fn captures_of(folder: &str) -> Vec<String> {
     let files =
-        fs::read_dir(data("")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        fs::read_dir(data(folder)).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let whole = |name: &String| !["broken", "cut-off", "radio"].iter().any(|begin| name.starts_with(begin));
     let kinds = [".pcap", ".pcapng", ".gz", ".zst"];
     let captures = files.filter(|name| kinds.iter().any(|kind| name.ends_with(kind))).filter(whole);
-    captures.map(|name| data(&name)).collect()
+    captures.map(|name| data(&format!("{folder}/{name}"))).collect()
+}
+
+fn captures() -> Vec<String> {
+    captures_of(".")
 }
 
 fn nslookout(arguments: &[&str]) -> Output {
@@ -123,14 +127,19 @@ const TSHARK: &[&str] = &["tshark", "-n", "-x", "-r"];
 #[test]
 fn a_recording_reads_as_its_original() {
     let folder = Folder::new();
-    for original in captures() {
+    let mut hard = captures_of("hard");
+    // Its last packet is not DNS and is not recorded, but shows that nothing came for six seconds.
+    hard.retain(|name| !name.ends_with("fragments-without-first.pcap"));
+    assert!(hard.len() > 20, "{}", hard.len());
+    for original in captures().into_iter().chain(hard) {
         for name in ["copy.pcapng", "copy.pcap"] {
             let copy = folder.path(name);
             let (printed, recorded) = succeed(&["-r", &original, "-w", &copy]);
             assert_eq!(printed, "", "{original}");
             for options in [&["-v"][..], &["-o", "json"], &["--messages", "-o", "json"]] {
                 let expected = succeed(&[&["-r", &original], options].concat());
-                assert!(!expected.0.is_empty(), "{original}");
+                // Some hard cases are no DNS at all.
+                assert!(!expected.0.is_empty() || original.contains("/hard/"), "{original}");
                 assert_eq!(succeed(&[&["-r", &copy], options].concat()), expected, "{original} {name}");
                 assert_eq!(recorded, expected.1, "{original} {name}");
             }
