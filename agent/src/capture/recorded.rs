@@ -16,6 +16,7 @@ use super::frame::{Direction, Ifindex, InterfaceKind, Place, Timestamp};
 use super::linklocal::SERVICES;
 use super::vantage::Vantage;
 
+pub(super) use replay::local_socket;
 pub use replay::{InterfaceNames, Recorded};
 
 /// Whose custom blocks these are: the number for documentation (RFC 5612), since this project has none of its own.

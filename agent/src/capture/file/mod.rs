@@ -14,7 +14,7 @@
 mod clock;
 mod error;
 mod link_types;
-mod notes;
+mod options;
 mod pcap;
 mod pcapng;
 mod skipped;
@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use error::{Flaw, PcapFileError};
-pub use notes::{Description, NoNotes, Notes, Options};
+pub use options::Options;
 
 use super::Drained;
 use super::frame::{Frame, LinkType};

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{ENTERPRISE, InterfaceFact, Note, Reading, decode, local_socket_of, readable};
 use crate::capture::counters::{CaptureCounters, Method, WatchedInterface};
-use crate::capture::file::{Description, Notes, Options};
+use crate::capture::file::Options;
 use crate::capture::frame::{Ifindex, InterfaceKind, Timestamp};
 
 /// Names of interfaces by number, as a file tells them while it is read.
@@ -113,23 +113,25 @@ impl Recorded {
         }
         self.latest = Some(reading);
     }
-}
 
-impl Notes for Recorded {
-    fn interface(&mut self, description: &Description<'_>) -> Option<(Ifindex, InterfaceKind)> {
-        let fact = description.options.clone().custom(ENTERPRISE).find_map(|text| self.take(text))?;
+    /// Takes the options of an interface; the answer is where its packets were seen.
+    pub(in crate::capture) fn interface(&mut self, options: Options<'_>) -> Option<(Ifindex, InterfaceKind)> {
+        let fact = options.custom(ENTERPRISE).find_map(|text| self.take(text))?;
         Some((fact.ifindex, fact.kind))
     }
 
-    fn local_socket(&mut self, mut options: Options<'_>) -> Option<bool> {
-        options.find_map(|(code, value)| if code == 1 { local_socket_of(value) } else { None })
-    }
-
-    fn custom(&mut self, enterprise: u32, bytes: &[u8]) {
+    /// Takes a custom block. Its bytes end with up to three of padding, and perhaps with options: only the writer knows
+    /// where.
+    pub(in crate::capture) fn custom(&mut self, enterprise: u32, bytes: &[u8]) {
         if enterprise == ENTERPRISE {
             self.take(bytes);
         }
     }
+}
+
+/// By the options of a packet: did a process of the machine that recorded it send it?
+pub(in crate::capture) fn local_socket(mut options: Options<'_>) -> Option<bool> {
+    options.find_map(|(code, value)| if code == 1 { local_socket_of(value) } else { None })
 }
 
 #[cfg(test)]
