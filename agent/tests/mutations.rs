@@ -11,9 +11,16 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use jiff::tz::TimeZone;
+use nslookout::capture::Namer;
+use nslookout::capture::counters::{CaptureCounters, DropReason, LinkLocalCount, Method, WatchedInterface};
 use nslookout::capture::file::{FILE_LAG, PcapFileSource};
+use nslookout::capture::frame::{Direction, Frame, Ifindex, InterfaceKind, Place};
+use nslookout::capture::vantage::Vantage;
 use nslookout::engine::{Engine, EngineConfig};
+use nslookout::export::capture_file::{Encapsulation, RecordConfig, Recording, Rotation};
 use nslookout::export::json::InterfaceNames;
+use nslookout::export::summary::{SourceReport, summary};
 use nslookout::export::text::{Lines, Style};
 
 /// Inputs made of each capture where nobody asks for more.
@@ -52,25 +59,53 @@ fn mutated(capture: &[u8], number: u64) -> Vec<u8> {
     bytes
 }
 
-/// Reads a capture to its end and writes every line; `None` where it is no capture, else how many frames it has.
+/// A recording that nobody reads, of what `source` reads; it begins anew again and again.
+fn recording(source: &PcapFileSource) -> Recording {
+    let config = RecordConfig {
+        path: "/dev/null".into(),
+        rotation: Rotation { bytes: Some(1_000), files: Some(1), ..Rotation::default() },
+        encapsulation: source.link_type().map_or(Encapsulation::Cooked, Encapsulation::keeping),
+        ports: [53].into_iter().collect(),
+        begun: None,
+        zone: TimeZone::UTC,
+        input: None,
+    };
+    Recording::create(config, Namer::File(source.recorded().names())).unwrap()
+}
+
+fn assert_printable(text: &str) {
+    assert!(text.chars().all(|one| matches!(one, ' '..='~' | '…')), "not printable: {text:?}");
+}
+
+/// Reads a capture to its end, records it, and writes every line; `None` where it is no capture, else how many frames it has.
 fn read(bytes: &[u8]) -> Option<u64> {
     let mut source = PcapFileSource::read(Box::new(Cursor::new(bytes.to_vec()))).ok()?;
     let mut engine =
         Engine::new(EngineConfig { ports: [53].into_iter().collect(), ..EngineConfig::default() });
     let lines = Lines::new(Style::new(None, true, false), false);
     let names = InterfaceNames::new();
+    let mut recording = recording(&source);
     let mut frames = 0;
     source.drain(usize::MAX, &mut |frame| {
         frames += 1;
+        recording.frame(frame).unwrap();
         let mut emit = |report: nslookout::engine::Report<'_>| {
             let line = lines.line(&report, &names).unwrap_or_default();
-            assert!(line.chars().all(|one| matches!(one, ' '..='~' | '…')), "not printable: {line:?}");
+            assert_printable(&line);
         };
         engine.frame(frame, &mut emit);
         engine.tick(engine.latest().before(FILE_LAG), &mut emit);
     });
     engine.finish(engine.latest() + Duration::from_secs(60), &mut |_| {});
     assert_eq!(engine.inflight(), 0);
+    let (counters, trouble) = (source.recorded().counters(), source.trouble());
+    let report = SourceReport { name: "file", counters: counters.as_ref(), trouble: &trouble };
+    summary(engine.tally(), &report, &TimeZone::UTC).lines().for_each(assert_printable);
+    if let Some(counters) = &counters {
+        let time = source.recorded().latest().unwrap_or_default();
+        let _ = recording.counters(time, counters).unwrap();
+    }
+    recording.finish().unwrap();
     Some(frames)
 }
 
@@ -115,14 +150,67 @@ fn torture(path: &Path, capture: &[u8], mutations: u64) -> (u64, Duration) {
     (frames, slowest)
 }
 
+/// A capture with all that a recording says beside its packets.
+fn with_notes(capture: &[u8]) -> Vec<u8> {
+    let path = std::env::temp_dir().join(format!("nslookout-notes-{}.pcapng", std::process::id()));
+    let mut source = PcapFileSource::read(Box::new(Cursor::new(capture.to_vec()))).unwrap();
+    let ports = [53].into_iter().collect();
+    let config = RecordConfig {
+        path: path.clone(),
+        rotation: Rotation::default(),
+        encapsulation: Encapsulation::Cooked,
+        ports,
+        begun: None,
+        zone: TimeZone::UTC,
+        input: None,
+    };
+    let mut recording = Recording::create(config, Namer::Kernel).unwrap();
+    let (ifindex, kind) = (Ifindex(7), InterfaceKind::Pod);
+    let counters = CaptureCounters {
+        seen: 1_000,
+        lost_at: vec![("cali1".into(), DropReason::RingFull, 4)],
+        drops: [((Vantage::Client, DropReason::RingFull), 4)].into(),
+        attach_errors: [("netlink".into(), 1)].into(),
+        linklocal: vec![LinkLocalCount {
+            interface: "cali1".into(),
+            kind,
+            service: "dns",
+            egress: 8,
+            ingress: 9,
+        }],
+        interfaces: vec![WatchedInterface {
+            ifindex,
+            name: "cali1".into(),
+            kind,
+            method: Method::Tcx,
+            hooks: 2,
+        }],
+        ..CaptureCounters::default()
+    };
+    source.drain(usize::MAX, &mut |frame| {
+        let place = Place { ifindex, kind, direction: Direction::Ingress, local_socket: Some(false) };
+        recording.frame(&Frame { place: Some(place), ..*frame }).unwrap();
+        let _ = recording.counters(frame.time, &counters).unwrap();
+    });
+    recording.finish().unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert!(bytes.windows(9).any(|window| window == b"attach_er"));
+    bytes
+}
+
 #[test]
 fn no_mutated_capture_breaks_anything() {
     let mutations = std::env::var("NSLOOKOUT_MUTATIONS").map_or(FEW, |number| number.parse().unwrap());
-    let captures: Vec<(PathBuf, Vec<u8>)> = files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data"))
-        .into_iter()
-        .map(|path| (path.clone(), std::fs::read(path).unwrap()))
-        .filter(|(_, bytes)| read(bytes).is_some())
-        .collect();
+    let mut captures: Vec<(PathBuf, Vec<u8>)> =
+        files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data"))
+            .into_iter()
+            .map(|path| (path.clone(), std::fs::read(path).unwrap()))
+            .filter(|(_, bytes)| read(bytes).is_some())
+            .collect();
+    let (_, answers) = captures.iter().find(|(path, _)| path.ends_with("answers.pcap")).unwrap();
+    let noted = with_notes(answers);
+    captures.push(("answers.pcap as a recording".into(), noted));
     assert!(captures.len() >= 15, "{}", captures.len());
     let start = Instant::now();
     let (mut frames, mut slowest) = (0, Duration::ZERO);

@@ -5,7 +5,7 @@ use nslookout::capture::frame::{Frame, LinkType, Timestamp};
 use nslookout::correlate::Limits;
 use nslookout::engine::{Engine, EngineConfig, Report};
 use nslookout::export::json::{self, InterfaceNames};
-use nslookout::export::summary::summary;
+use nslookout::export::summary::{SourceReport, summary};
 use nslookout::export::text::{Lines, Style};
 
 /// Open queries that the engine of a target keeps: few, so that a short input reaches the bound.
@@ -62,7 +62,8 @@ impl Screen {
 
     /// Shows the summary that ends a run.
     pub fn end(&self, engine: &Engine) {
-        for line in summary(engine.tally(), None, "input", &TimeZone::UTC).lines() {
+        let source = SourceReport { name: "input", counters: None, trouble: &[] };
+        for line in summary(engine.tally(), &source, &TimeZone::UTC).lines() {
             assert_printable(line);
         }
     }

@@ -96,6 +96,9 @@ pub struct ProgramRuns {
     pub runs: u64,
 }
 
+/// Names of interfaces and reasons that are told apart in a sum; a machine has hundreds, a hostile file any number.
+pub const MOST_NAMES: usize = 1_024;
+
 /// A source's counters since it started.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CaptureCounters {
@@ -162,43 +165,62 @@ impl CaptureCounters {
                 sum.ingress = sum.ingress.saturating_sub(before.ingress);
             }
         }
-        rest.linklocal.retain(|sum| sum.egress + sum.ingress > 0);
+        rest.linklocal.retain(|sum| sum.egress > 0 || sum.ingress > 0);
         rest
     }
 
     /// These and `later` ones that were counted from zero; interfaces are those of the later.
     pub fn plus(&self, later: &Self) -> Self {
-        let mut sum = later.clone();
-        more(&mut sum.matched, &self.matched);
-        more(&mut sum.drops, &self.drops);
-        more(&mut sum.attach_errors, &self.attach_errors);
-        for (count, before) in [
-            (&mut sum.matched_node_or_uplink, self.matched_node_or_uplink),
-            (&mut sum.dropped_node_or_uplink, self.dropped_node_or_uplink),
-            (&mut sum.seen, self.seen),
-            (&mut sum.later_fragments, self.later_fragments),
-        ] {
-            *count = count.saturating_add(before);
-        }
-        for (name, reason, before) in &self.lost_at {
-            match sum.lost_at.iter_mut().find(|(other, why, _)| other == name && why == reason) {
-                Some((.., count)) => *count = count.saturating_add(*before),
-                None => sum.lost_at.push((name.clone(), *reason, *before)),
-            }
-        }
-        for before in &self.linklocal {
-            let same = |other: &&mut LinkLocalCount| {
-                other.interface == before.interface && other.service == before.service
-            };
-            match sum.linklocal.iter_mut().find(same) {
-                Some(count) => {
-                    count.egress = count.egress.saturating_add(before.egress);
-                    count.ingress = count.ingress.saturating_add(before.ingress);
-                }
-                None => sum.linklocal.push(before.clone()),
-            }
-        }
+        let mut sum = self.clone();
+        sum.add(later);
         sum
+    }
+
+    /// Adds `later` ones that were counted from zero; interfaces are those of the later. Of names that are new at most
+    /// [`MOST_NAMES`] are kept.
+    pub fn add(&mut self, later: &Self) {
+        more(&mut self.matched, &later.matched);
+        more(&mut self.drops, &later.drops);
+        for (count, more) in [
+            (&mut self.matched_node_or_uplink, later.matched_node_or_uplink),
+            (&mut self.dropped_node_or_uplink, later.dropped_node_or_uplink),
+            (&mut self.seen, later.seen),
+            (&mut self.later_fragments, later.later_fragments),
+        ] {
+            *count = count.saturating_add(more);
+        }
+        for (reason, more) in &later.attach_errors {
+            let full = self.attach_errors.len() >= MOST_NAMES;
+            match self.attach_errors.get_mut(reason) {
+                Some(count) => *count = count.saturating_add(*more),
+                None if full => {}
+                None => drop(self.attach_errors.insert(reason.clone(), *more)),
+            }
+        }
+        for (name, reason, more) in &later.lost_at {
+            let full = self.lost_at.len() >= MOST_NAMES;
+            match self.lost_at.iter_mut().find(|(other, why, _)| other == name && why == reason) {
+                Some((.., count)) => *count = count.saturating_add(*more),
+                None if full => {}
+                None => self.lost_at.push((name.clone(), *reason, *more)),
+            }
+        }
+        for more in &later.linklocal {
+            let same = |other: &&mut LinkLocalCount| {
+                other.interface == more.interface && other.service == more.service
+            };
+            let full = self.linklocal.len() >= MOST_NAMES;
+            match self.linklocal.iter_mut().find(same) {
+                Some(count) => {
+                    count.egress = count.egress.saturating_add(more.egress);
+                    count.ingress = count.ingress.saturating_add(more.ingress);
+                }
+                None if full => {}
+                None => self.linklocal.push(more.clone()),
+            }
+        }
+        self.interfaces.clone_from(&later.interfaces);
+        self.programs.clone_from(&later.programs);
     }
 }
 

@@ -8,14 +8,15 @@ mod replay;
 
 use std::collections::BTreeMap;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::counters::{CaptureCounters, DropReason, LinkLocalCount, Method, WatchedInterface};
+use super::counters::{CaptureCounters, DropReason, LinkLocalCount, MOST_NAMES, Method, WatchedInterface};
 use super::frame::{Direction, Ifindex, InterfaceKind, Place, Timestamp};
 use super::linklocal::SERVICES;
 use super::vantage::Vantage;
 
+pub(super) use replay::local_socket;
 pub use replay::{InterfaceNames, Recorded};
 
 /// Whose custom blocks these are: the number for documentation (RFC 5612), since this project has none of its own.
@@ -115,14 +116,14 @@ impl Reading {
 
 fn encode(kind: &str, content: &impl Serialize) -> String {
     #[derive(Serialize)]
-    struct Envelope<'a, T> {
+    struct Written<'a, T> {
         nslookout: u32,
         kind: &'a str,
         #[serde(flatten)]
         content: &'a T,
     }
     // Plain numbers and strings always have a form in JSON.
-    serde_json::to_string(&Envelope { nslookout: VERSION, kind, content }).unwrap_or_default()
+    serde_json::to_string(&Written { nslookout: VERSION, kind, content }).unwrap_or_default()
 }
 
 /// Reads the content of a custom block or option of [`ENTERPRISE`]. `Ok(None)`: not ours, or of a later version.
@@ -134,24 +135,27 @@ pub fn decode(bytes: &[u8]) -> Result<Option<Note>, String> {
     if !bytes.starts_with(BEGIN) {
         return Ok(None);
     }
-    // Blocks are padded, and what stands behind the text is only for who knows it.
-    let mut stream = serde_json::Deserializer::from_slice(bytes).into_iter::<Value>();
-    let content = stream.next().ok_or("empty")?.map_err(|error| error.to_string())?;
-    if content["nslookout"] != VERSION {
+    let Envelope { nslookout, kind } = parse(bytes)?;
+    if nslookout != VERSION {
         return Ok(None);
     }
-    let broken = |error: serde_json::Error| error.to_string();
-    match content["kind"].as_str() {
-        Some("interface") => {
-            let written: WrittenInterface = serde_json::from_value(content).map_err(broken)?;
-            Ok(written.read().map(Note::Interface))
-        }
-        Some("counters") => {
-            let written: WrittenCounters = serde_json::from_value(content).map_err(broken)?;
-            Ok(Some(Note::Counters(written.read())))
-        }
+    match kind.as_deref() {
+        Some("interface") => Ok(parse::<WrittenInterface>(bytes)?.read().map(Note::Interface)),
+        Some("counters") => Ok(Some(Note::Counters(parse::<WrittenCounters>(bytes)?.read()))),
         _ => Ok(None),
     }
+}
+
+/// What all notes say.
+#[derive(Deserialize)]
+struct Envelope {
+    nslookout: u32,
+    kind: Option<String>,
+}
+
+/// Reads what `T` asks for and keeps nothing else. Blocks are padded, so more may stand behind it.
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    T::deserialize(&mut serde_json::Deserializer::from_slice(bytes)).map_err(|error| error.to_string())
 }
 
 /// The comment of a packet: what is known of it beside its bytes, as `key=value` words.
@@ -205,7 +209,7 @@ impl WrittenInterface {
         Some(InterfaceFact {
             ifindex: Ifindex(self.ifindex),
             kind: named(&InterfaceKind::ALL, InterfaceKind::as_str, &self.interface_kind)?,
-            name: printable(&self.name),
+            name: readable(self.name.as_bytes()),
             watched: method.zip(self.hooks),
         })
     }
@@ -286,7 +290,6 @@ impl WrittenCounters {
             matched_node_or_uplink: self.matched_node_or_uplink.min(MOST),
             dropped_node_or_uplink: self.dropped_node_or_uplink.min(MOST),
             later_fragments: self.later_fragments.min(MOST),
-            attach_errors: self.attach_errors,
             ..CaptureCounters::default()
         };
         for (name, packets) in self.matched {
@@ -297,10 +300,16 @@ impl WrittenCounters {
             let sum = counters.drops.entry((vantage(&drop.vantage), reason(&drop.reason))).or_default();
             *sum = sum.saturating_add(drop.packets).min(MOST);
         }
-        let lost = self.lost_at.into_iter();
-        counters.lost_at =
-            lost.map(|loss| (printable(&loss.interface), reason(&loss.reason), loss.packets)).collect();
-        counters.linklocal = self.linklocal.into_iter().filter_map(WrittenLinkLocal::read).collect();
+        for (name, count) in self.attach_errors.into_iter().take(MOST_NAMES) {
+            let sum = counters.attach_errors.entry(readable(name.as_bytes())).or_default();
+            *sum = sum.saturating_add(count).min(MOST);
+        }
+        let lost = self.lost_at.into_iter().take(MOST_NAMES);
+        counters.lost_at = lost
+            .map(|loss| (readable(loss.interface.as_bytes()), reason(&loss.reason), loss.packets.min(MOST)))
+            .collect();
+        counters.linklocal =
+            self.linklocal.into_iter().take(MOST_NAMES).filter_map(WrittenLinkLocal::read).collect();
         let [begun, time] = [self.begun_ns, self.time_ns].map(Timestamp::from_nanos);
         Reading { begun, time, counters }
     }
@@ -323,16 +332,33 @@ impl WrittenLinkLocal {
         Some(LinkLocalCount {
             kind: named(&InterfaceKind::ALL, InterfaceKind::as_str, &self.interface_kind)?,
             service: SERVICES.into_iter().find(|service| *service == self.service)?,
-            interface: printable(&self.interface),
-            egress: self.egress,
-            ingress: self.ingress,
+            interface: readable(self.interface.as_bytes()),
+            egress: self.egress.min(MOST),
+            ingress: self.ingress.min(MOST),
         })
     }
 }
 
-/// A file may say anything of its interfaces, and a terminal obeys control characters.
-fn printable(name: &str) -> String {
-    name.replace(char::is_control, "?")
+/// Bytes of a name that are kept; the kernel's names of interfaces have 15 at most (IFNAMSIZ, if.h).
+const MOST_OF_NAME: usize = 256;
+
+/// A name out of a file as it may be kept and shown: what is not printable ASCII becomes `\\DDD`, since a terminal obeys
+/// control characters, and it is cut before the character that would make it longer than 256 bytes. What was made
+/// readable once stays as it is.
+pub(in crate::capture) fn readable(name: &[u8]) -> String {
+    let mut kept = String::new();
+    for byte in name {
+        let length = kept.len();
+        match byte {
+            b' '..=b'~' => kept.push(char::from(*byte)),
+            _ => kept.push_str(&format!("\\{byte:03}")),
+        }
+        if kept.len() > MOST_OF_NAME {
+            kept.truncate(length);
+            break;
+        }
+    }
+    kept
 }
 
 /// The one of `all` that is called so.
@@ -440,13 +466,58 @@ mod tests {
     #[test]
     fn what_a_file_claims_does_no_harm() {
         let claims = r#"{"nslookout":1,"kind":"counters","matched":{"client":18446744073709551615,"x":18446744073709551615,
-            "y":18446744073709551615,"server":18446744073709551615},"lost_at":[{"interface":"\u001b[2J","reason":"x","packets":1}]}"#
+            "y":18446744073709551615,"server":18446744073709551615},"attach_errors":{"e":18446744073709551615},
+            "lost_at":[{"interface":"\u001b[2J","reason":"x","packets":18446744073709551615}],
+            "linklocal":[{"interface":"e","interface_kind":"uplink","service":"dns","egress":18446744073709551615,
+            "ingress":18446744073709551615}]}"#
             .replace('\n', "");
         let Ok(Some(Note::Counters(Reading { counters: read, .. }))) = decode(claims.as_bytes()) else {
             unreachable!("{claims}")
         };
         assert_eq!(read.total_matched(), 3 * MOST);
-        assert_eq!(read.lost_at[0].0, "?[2J");
+        assert_eq!(read.lost_at, [(r"\027[2J".to_owned(), DropReason::RingFull, MOST)]);
+        assert_eq!((read.linklocal[0].egress, read.linklocal[0].ingress), (MOST, MOST));
+        assert_eq!(read.attach_errors["e"], MOST);
+        // As large as 64 bits allow, from wherever they come.
+        let mut most = read.clone();
+        (most.linklocal[0].egress, most.linklocal[0].ingress) = (u64::MAX, u64::MAX);
+        assert_eq!(most.since(&CaptureCounters::default()), most);
+        assert_eq!(most.plus(&most).linklocal, most.linklocal);
+    }
+
+    #[test]
+    fn lists_and_names_of_a_file_are_cut() {
+        let loss = |number: usize| format!(r#"{{"interface":"e{number}","reason":"x","packets":1}}"#);
+        let lists = |from: usize| {
+            let numbers = from..from + 2 * MOST_NAMES;
+            let losses: Vec<_> = numbers.clone().map(loss).collect();
+            let errors: Vec<_> = numbers.map(|number| format!(r#""e{number}":1"#)).collect();
+            let (losses, errors) = (losses.join(","), errors.join(","));
+            format!(
+                r#"{{"nslookout":1,"kind":"counters","lost_at":[{losses}],"attach_errors":{{{errors}}}}}"#
+            )
+        };
+        let read = |text: &str| match decode(text.as_bytes()) {
+            Ok(Some(Note::Counters(Reading { counters, .. }))) => counters,
+            other => unreachable!("{other:?}"),
+        };
+        let sum = read(&lists(0)).plus(&read(&lists(5_000)));
+        assert_eq!((sum.lost_at.len(), sum.attach_errors.len()), (MOST_NAMES, MOST_NAMES));
+    }
+
+    #[test]
+    fn names_are_readable() {
+        for (name, expected) in [
+            ("eth0", "eth0"),
+            ("a\x1b[2Jb\n", r"a\027[2Jb\010"),
+            (r"a\027", r"a\027"),
+            ("\u{202e}", r"\226\128\174"),
+        ] {
+            assert_eq!(readable(name.as_bytes()), expected);
+        }
+        assert_eq!(readable(&[b'x'; 1_000]), "x".repeat(256));
+        let cut = readable(&[&b"x"[..], &[7; 1_000]].concat());
+        assert_eq!((cut.len(), readable(cut.as_bytes())), (253, cut.clone()));
     }
 
     #[test]

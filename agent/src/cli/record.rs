@@ -1,7 +1,6 @@
 //! The flags of recording, as tcpdump has them.
 
 use std::io::IsTerminal as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use crate::capture::Source;
 use crate::capture::file;
 use crate::capture::frame::LinkType;
 use crate::capture::interfaces;
-use crate::export::capture_file::{Encapsulation, RecordConfig, Recording, Rotation};
+use crate::export::capture_file::{Encapsulation, Input, RecordConfig, Recording, Rotation};
 
 #[derive(Args)]
 pub(super) struct RecordArgs {
@@ -47,7 +46,7 @@ impl RecordArgs {
     /// Opens the recording that was asked for.
     pub(super) fn create(&self, args: &WatchArgs, source: &Source) -> Result<Option<Recording>> {
         let Some(path) = &self.write else { return Ok(None) };
-        self.check(path, args.read.as_deref())?;
+        self.check(path)?;
         let config = RecordConfig {
             path: path.clone(),
             rotation: Rotation {
@@ -59,11 +58,12 @@ impl RecordArgs {
             ports: args.live.port_set(),
             begun: source.now(),
             zone: jiff::tz::TimeZone::system(),
+            input: input(args, source),
         };
         Ok(Some(Recording::create(config, source.namer())?))
     }
 
-    fn check(&self, path: &Path, read: Option<&Path>) -> Result<()> {
+    fn check(&self, path: &Path) -> Result<()> {
         let rotates = self.file_size.is_some() || self.period.is_some();
         if self.files.is_some() && !rotates {
             bail!("-W needs -C or -G, which begin new files");
@@ -81,16 +81,15 @@ impl RecordArgs {
                 );
             }
         }
-        let identity =
-            |path: &Path| std::fs::metadata(path).map(|file| (file.dev(), file.ino(), file.is_file()));
-        if let Some(read) = read
-            && let (Ok(from), Ok(to)) = (identity(read), identity(path))
-            && from == to
-            && from.2
-        {
-            bail!("-r and -w name the same file, {}, which would be lost", path.display());
-        }
         Ok(())
+    }
+}
+
+/// The file that is read, if any; a pipe cannot be overwritten.
+fn input(args: &WatchArgs, source: &Source) -> Option<Input> {
+    match (&args.read, source) {
+        (Some(path), Source::File(file)) => Some(Input { id: file.id()?, name: file::display_name(path) }),
+        _ => None,
     }
 }
 

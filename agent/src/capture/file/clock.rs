@@ -1,6 +1,6 @@
 //! The clocks of pcapng: each interface has its own unit of time and its own zero.
 
-use super::notes::Options;
+use super::options::Options;
 use super::window::Order;
 use crate::capture::frame::Timestamp;
 

@@ -105,6 +105,12 @@ pub(super) fn reading(packing: Option<&'static str>, error: &io::Error) -> Strin
         Some(packing) if error.kind() == io::ErrorKind::UnexpectedEof => {
             format!("the {packing} data are cut off")
         }
+        // The words of zstd itself, which gives no other sign.
+        Some("zstd") if error.to_string().contains("too much memory") => {
+            "the zstd data want a window of more than 8 MiB; unpack it: \
+             zstd -dc --long=31 FILE | nslookout -r -"
+                .to_owned()
+        }
         Some(packing) => format!("the {packing} data are broken: {error}"),
         None => format!("failed to read: {error}"),
     }

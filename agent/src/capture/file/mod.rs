@@ -1,8 +1,10 @@
 //! Frames from a capture file or a pipe: pcap and pcapng, also packed by gzip or zstd.
 //!
 //! Input: a path or standard input. Output: [`Frame`], and lines about what could not be used. What a file is, its
-//! content tells, never its name. Whatever the bytes are, nothing panics, and at most 512 KiB of a file are held at
-//! once. Deliberately absent: seeking, so that a pipe is as good as a file; looking for the next good record behind a
+//! content tells, never its name. Whatever the bytes are, nothing panics, and memory is bounded: 512 KiB of a file
+//! are held at once, a window of 8 MiB for each layer of zstd (three at most), and what is said beside the packets: up to
+//! 256 bytes of the name of an interface, of up to 65,536 of them in a section, and what [`super::recorded`] keeps.
+//! Deliberately absent: seeking, so that a pipe is as good as a file; looking for the next good record behind a
 //! broken one, which would guess.
 //!
 //! Both formats are read here and by no library: pcap-file 2.0 takes every stamp of pcapng for nanoseconds, whatever the
@@ -12,7 +14,7 @@
 mod clock;
 mod error;
 mod link_types;
-mod notes;
+mod options;
 mod pcap;
 mod pcapng;
 mod skipped;
@@ -22,11 +24,12 @@ mod window;
 use std::fs::File;
 use std::io::{self, IsTerminal as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use error::{Flaw, PcapFileError};
-pub use notes::{Description, NoNotes, Notes, Options};
+pub use options::Options;
 
 use super::Drained;
 use super::frame::{Frame, LinkType};
@@ -42,12 +45,33 @@ const LARGEST_PACKET: u32 = 262_144;
 /// How far the watermark of a file stays behind its latest frame: records may be slightly out of order.
 pub const FILE_LAG: Duration = Duration::from_millis(10);
 
+/// Which file on a disk it is, whatever its names are (stat(2): a device and an inode on it).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    /// Of an open file; `None`: a pipe, a terminal or a device, which loses nothing that is written to it.
+    ///
+    /// # Errors
+    ///
+    /// The system cannot tell.
+    pub fn of(file: &File) -> io::Result<Option<Self>> {
+        let metadata = file.metadata()?;
+        Ok(metadata.is_file().then(|| Self { device: metadata.dev(), inode: metadata.ino() }))
+    }
+}
+
 /// Frames from a file.
 pub struct PcapFileSource {
     window: Window,
     format: Format,
     notes: Recorded,
     packing: Option<&'static str>,
+    /// The file that is read, where it is one on a disk.
+    id: Option<FileId>,
     /// What was wrong at the end, for a person.
     trouble: Option<String>,
     ended: bool,
@@ -72,13 +96,14 @@ impl PcapFileSource {
         if file.is_terminal() {
             return Err(PcapFileError::Terminal);
         }
-        let kind = file.metadata().map_err(open_error)?.file_type();
-        if kind.is_dir() {
+        if file.metadata().map_err(open_error)?.is_dir() {
             return Err(PcapFileError::Directory { path: named });
         }
+        let id = FileId::of(&file).map_err(open_error)?;
         let pipe =
-            if kind.is_file() { None } else { Some(file.as_fd().try_clone_to_owned().map_err(open_error)?) };
+            if id.is_some() { None } else { Some(file.as_fd().try_clone_to_owned().map_err(open_error)?) };
         let mut this = Self::read(Box::new(file)).map_err(|flaw| flaw.of(&named))?;
+        this.id = id;
         this.window.set_patience(match (pipe, this.packing) {
             (None, _) => Patience::Always,
             (Some(fd), None) => Patience::Ready(fd),
@@ -120,6 +145,7 @@ impl PcapFileSource {
             format,
             notes: Recorded::default(),
             packing,
+            id: None,
             trouble: None,
             ended: false,
             records: 0,
@@ -174,6 +200,11 @@ impl PcapFileSource {
     /// What a recording says beside its packets, as far as it was read.
     pub fn recorded(&self) -> &Recorded {
         &self.notes
+    }
+
+    /// The file that is read; `None` for a pipe.
+    pub fn id(&self) -> Option<FileId> {
+        self.id
     }
 
     /// The link type of all packets; `None` for pcapng, where only all of it would tell.

@@ -1,14 +1,15 @@
 //! pcapng: sections of blocks, each with its kind, its length in front and behind, and what it holds.
 //!
 //! draft-ietf-opsawg-pcapng. A section has its own byte order and interfaces; each interface its own link type, unit of
-//! time and offset. Packets are handed out; what is said beside them goes to [`Notes`]; everything else is passed over.
+//! time and offset. Packets are handed out; what is said beside them goes to [`Recorded`]; everything else is passed over.
 
 use super::clock::Clock;
-use super::notes::{Description, Notes, Options};
+use super::options::Options;
 use super::skipped::Skipped;
 use super::window::{LARGEST_HELD, Order, Stop, Window};
 use super::{Flaw, LARGEST_PACKET, link_types};
 use crate::capture::frame::{Direction, Frame, Ifindex, InterfaceKind, LinkType, Place, Timestamp};
+use crate::capture::recorded::{self, Recorded, readable};
 
 /// The kind of a block that begins a section; the same in both byte orders.
 pub(super) const SECTION: u32 = 0x0a0d_0d0a;
@@ -21,6 +22,8 @@ const ENHANCED_PACKET: u32 = 6;
 const CUSTOM: [u32; 2] = [0x0000_0bad, 0x4000_0bad];
 
 const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
+/// `if_name`.
+const OPTION_NAME: u16 = 2;
 /// `epb_flags`; `pack_flags` of the first edition.
 const OPTION_FLAGS: u16 = 2;
 
@@ -43,6 +46,7 @@ struct Interface {
     clock: Clock,
     snaplen: u32,
     place: Option<(Ifindex, InterfaceKind)>,
+    /// Only where the link type is not read.
     name: Box<str>,
 }
 
@@ -67,7 +71,7 @@ impl Pcapng {
     pub(super) fn next<'a>(
         &mut self,
         window: &'a mut Window,
-        notes: &mut dyn Notes,
+        notes: &mut Recorded,
     ) -> Result<Frame<'a>, Stop> {
         loop {
             let head = window.head::<8>()?;
@@ -77,7 +81,7 @@ impl Pcapng {
                     self.section(window)?;
                     continue;
                 }
-                ENHANCED_PACKET | PACKET => self.packet(window, kind, total, notes)?,
+                ENHANCED_PACKET | PACKET => self.packet(window, kind, total)?,
                 SIMPLE_PACKET => self.simple_packet(window, total)?,
                 _ => None,
             };
@@ -115,35 +119,30 @@ impl Pcapng {
         Ok(())
     }
 
-    fn interface(&mut self, window: &mut Window, total: u32, notes: &mut dyn Notes) -> Result<(), Stop> {
+    fn interface(&mut self, window: &mut Window, total: u32, notes: &mut Recorded) -> Result<(), Stop> {
         self.hold(window, total, 20)?;
         if self.interfaces.len() == MOST_INTERFACES {
             return Err(window.broken(format!("a section with more than {MOST_INTERFACES} interfaces")));
         }
         let head = window.head::<16>()?;
         let (number, snaplen) = (self.order.u16(head, 8), self.order.u32(head, 12));
-        let id = self.interfaces.len() as u32;
         let options = self.options(window, 16, total);
         let Some(clock) = Clock::of(options.clone(), self.order) else {
             return Err(window.broken("an interface with a unit of time that no clock has"));
         };
-        let description = Description { id, link_type: number.into(), options };
-        let name = description.name().unwrap_or_default().into();
-        let place = notes.interface(&description);
         let link_type = link_types::known(number.into()).ok_or(number);
+        let name = match (link_type, options.clone().first(OPTION_NAME)) {
+            (Err(_), Some(name)) => readable(name).into(),
+            _ => Box::default(),
+        };
+        let place = notes.interface(options);
         window.take(total as usize);
         self.interfaces.push(Interface { link_type, clock, snaplen, place, name });
         Ok(())
     }
 
     /// Both editions of a packet with an interface and a time: they differ in the width of the interface's number.
-    fn packet(
-        &mut self,
-        window: &mut Window,
-        kind: u32,
-        total: u32,
-        notes: &mut dyn Notes,
-    ) -> Result<Option<Found>, Stop> {
+    fn packet(&mut self, window: &mut Window, kind: u32, total: u32) -> Result<Option<Found>, Stop> {
         self.check_length(window, total, 32)?;
         let order = self.order;
         let head = window.head::<28>()?;
@@ -170,7 +169,7 @@ impl Pcapng {
         let time = clock.time(u64::from(high) << 32 | u64::from(low));
         self.latest = time;
         let place = match place {
-            Some(place) => place_of(place, self.options(window, end, total), order, notes),
+            Some(place) => place_of(place, self.options(window, end, total), order),
             None => None,
         };
         Ok(Some(Found { time, place, link_type, original_length, from: 28, length: length as usize }))
@@ -197,7 +196,7 @@ impl Pcapng {
         Ok(Some(Found { time: self.latest, place: None, link_type, original_length, from: 12, length }))
     }
 
-    fn custom(&mut self, window: &mut Window, total: u32, notes: &mut dyn Notes) -> Result<(), Stop> {
+    fn custom(&mut self, window: &mut Window, total: u32, notes: &mut Recorded) -> Result<(), Stop> {
         self.check_length(window, total, 16)?;
         if total as usize > LARGEST_HELD {
             return self.pass(window, total);
@@ -282,19 +281,14 @@ struct Found {
 }
 
 /// The two lowest bits of the flags tell the direction: 1 is inbound, 2 outbound (section 4.3.1).
-fn place_of(
-    (ifindex, kind): (Ifindex, InterfaceKind),
-    options: Options<'_>,
-    order: Order,
-    notes: &mut dyn Notes,
-) -> Option<Place> {
-    let flags = options.clone().find(|(code, _)| *code == OPTION_FLAGS)?.1.first_chunk::<4>()?;
+fn place_of((ifindex, kind): (Ifindex, InterfaceKind), options: Options<'_>, order: Order) -> Option<Place> {
+    let flags = options.clone().first(OPTION_FLAGS)?.first_chunk::<4>()?;
     let direction = match order.u32(flags, 0) & 0b11 {
         1 => Direction::Ingress,
         2 => Direction::Egress,
         _ => return None,
     };
-    Some(Place { ifindex, kind, direction, local_socket: notes.local_socket(options) })
+    Some(Place { ifindex, kind, direction, local_socket: recorded::local_socket(options) })
 }
 
 #[cfg(test)]

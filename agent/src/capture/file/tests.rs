@@ -181,6 +181,21 @@ fn packed_files_that_are_cut_off_or_broken_are_used_so_far() {
     );
 }
 
+/// A window of 128 MiB, as `zstd --long` asks for it.
+#[test]
+fn a_window_of_zstd_has_a_bound() {
+    let whole = pcap(false, 0xa1b2_c3d4, 1);
+    let packed = |window: u32| {
+        let mut encoder = zstd::stream::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.window_log(window).unwrap();
+        encoder.write_all(&whole).unwrap();
+        encoder.finish().unwrap()
+    };
+    assert_eq!(read(trickle(&packed(23), usize::MAX)).len(), 2);
+    let told = read(trickle(&packed(24), usize::MAX));
+    assert!(told.len() == 1 && told[0].contains("zstd -dc --long=31 FILE | nslookout -r -"), "{told:?}");
+}
+
 /// A disk that fails, or a network file system that goes away.
 #[test]
 fn what_was_read_before_an_error_is_used() {

@@ -12,6 +12,10 @@ const MOST_LAYERS: usize = 3;
 /// Packed bytes that are read at once.
 const AT_ONCE: usize = 64 * 1024;
 
+/// The largest window of zstd that is held, as a power of two: 8 MiB, which every decoder should have (RFC 8878 section
+/// 3.1.1.1.2) and `zstd -19` needs. A larger one is a trap, or was asked for by `--long` or `--ultra`.
+const LARGEST_WINDOW: u32 = 23;
+
 /// What is inside.
 pub(super) struct Unpacked {
     /// The first bytes; four, or all that there are.
@@ -36,8 +40,10 @@ pub(super) fn unpack(input: Input) -> Result<Unpacked, (Option<&'static str>, io
             [0x1f, 0x8b, 8, ..] => look(Box::new(MultiGzDecoder::new(packed)), Some("gzip"))?,
             // A frame, or one to be passed over, as pzstd writes in front (RFC 8878 section 3.1).
             [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => {
-                let decoder = zstd::stream::read::Decoder::with_buffer(packed);
-                look(Box::new(decoder.map_err(|error| (packing, error))?), Some("zstd"))?
+                let mut decoder =
+                    zstd::stream::read::Decoder::with_buffer(packed).map_err(|error| (packing, error))?;
+                decoder.window_log_max(LARGEST_WINDOW).map_err(|error| (packing, error))?;
+                look(Box::new(decoder), Some("zstd"))?
             }
             _ => return Ok(Unpacked { first, input: packed.into_inner(), packing }),
         };

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{ENTERPRISE, InterfaceFact, Note, Reading, decode, local_socket_of};
+use super::{ENTERPRISE, InterfaceFact, Note, Reading, decode, local_socket_of, readable};
 use crate::capture::counters::{CaptureCounters, Method, WatchedInterface};
-use crate::capture::file::{Description, Notes, Options};
+use crate::capture::file::Options;
 use crate::capture::frame::{Ifindex, InterfaceKind, Timestamp};
 
 /// Names of interfaces by number, as a file tells them while it is read.
@@ -23,8 +23,8 @@ impl InterfaceNames {
     }
 }
 
-/// A file with more interfaces than the kernel gives numbers to in years is no recording.
-const MOST_INTERFACES: usize = 65_536;
+/// Interfaces of which facts are kept: as many pods as a busy machine has in weeks.
+const MOST_INTERFACES: usize = 16_384;
 
 /// What a recording has said so far; empty for any other file.
 #[derive(Debug, Default)]
@@ -86,7 +86,7 @@ impl Recorded {
             }
             Ok(Some(Note::Counters(reading))) => self.count(reading),
             Ok(None) => {}
-            Err(what) => self.broken.get_or_insert((what, 0)).1 += 1,
+            Err(what) => self.broken.get_or_insert_with(|| (readable(what.as_bytes()), 0)).1 += 1,
         }
         None
     }
@@ -107,33 +107,31 @@ impl Recorded {
     /// Each file counts from zero; its readings replace one another.
     fn count(&mut self, reading: Reading) {
         if let Some(ended) = self.latest.take_if(|latest| latest.begun != reading.begun) {
-            let until = self.latest_of(ended.time);
-            let before = self.before.take().map_or_else(CaptureCounters::default, |(before, _)| before);
-            self.before = Some((before.plus(&ended.counters), until));
+            let (sum, until) = self.before.get_or_insert_with(Default::default);
+            sum.add(&ended.counters);
+            *until = ended.time.max(*until);
         }
         self.latest = Some(reading);
     }
 
-    fn latest_of(&self, time: Timestamp) -> Timestamp {
-        self.before.as_ref().map_or(time, |(_, before)| time.max(*before))
-    }
-}
-
-impl Notes for Recorded {
-    fn interface(&mut self, description: &Description<'_>) -> Option<(Ifindex, InterfaceKind)> {
-        let fact = description.options.clone().custom(ENTERPRISE).find_map(|text| self.take(text))?;
+    /// Takes the options of an interface; the answer is where its packets were seen.
+    pub(in crate::capture) fn interface(&mut self, options: Options<'_>) -> Option<(Ifindex, InterfaceKind)> {
+        let fact = options.custom(ENTERPRISE).find_map(|text| self.take(text))?;
         Some((fact.ifindex, fact.kind))
     }
 
-    fn local_socket(&mut self, mut options: Options<'_>) -> Option<bool> {
-        options.find_map(|(code, value)| if code == 1 { local_socket_of(value) } else { None })
-    }
-
-    fn custom(&mut self, enterprise: u32, bytes: &[u8]) {
+    /// Takes a custom block. Its bytes end with up to three of padding, and perhaps with options: only the writer knows
+    /// where.
+    pub(in crate::capture) fn custom(&mut self, enterprise: u32, bytes: &[u8]) {
         if enterprise == ENTERPRISE {
             self.take(bytes);
         }
     }
+}
+
+/// By the options of a packet: did a process of the machine that recorded it send it?
+pub(in crate::capture) fn local_socket(mut options: Options<'_>) -> Option<bool> {
+    options.find_map(|(code, value)| if code == 1 { local_socket_of(value) } else { None })
 }
 
 #[cfg(test)]

@@ -29,8 +29,8 @@ use crate::maps::Set;
 use crate::packet::{self, DecodeError, Packet};
 
 pub use link::Encapsulation;
-pub use output::RecordError;
 use output::{Format, Output};
+pub use output::{Input, RecordError};
 pub use rotation::Rotation;
 use rotation::{Names, Turn};
 
@@ -52,6 +52,8 @@ pub struct RecordConfig {
     pub begun: Option<Timestamp>,
     /// Of the times in names.
     pub zone: TimeZone,
+    /// What is being read, where that is a file on a disk.
+    pub input: Option<Input>,
 }
 
 /// A recording under way.
@@ -246,7 +248,7 @@ impl Recording {
 
     /// Begins a file that stands alone: with its own header, and with what is known by now.
     fn open(&mut self, path: PathBuf, begun: Timestamp) -> Result<(), RecordError> {
-        self.output = Some(Output::create(path)?);
+        self.output = Some(Output::create(path, self.config.input.as_ref())?);
         self.ids.clear();
         self.base.clone_from(&self.latest);
         self.begun = begun;

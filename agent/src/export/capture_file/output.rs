@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::capture::file::FileId;
+
 /// Bytes that wait for a flush at most.
 const BUFFER: usize = 256 * 1024;
 
@@ -24,6 +26,17 @@ pub enum RecordError {
         /// Why not.
         source: io::Error,
     },
+    /// It is being read.
+    #[error(
+        "{} is the same file as {input}, which is being read and would be lost; give -w another name",
+        shown(path)
+    )]
+    Input {
+        /// The file.
+        path: PathBuf,
+        /// What the input is called.
+        input: String,
+    },
     /// What was captured cannot be written.
     #[error("failed to write {}: {source}", shown(path))]
     Write {
@@ -38,7 +51,7 @@ impl RecordError {
     /// What the system said; a reader that is gone is [`io::ErrorKind::BrokenPipe`].
     pub fn kind(&self) -> io::ErrorKind {
         match self {
-            Self::Name(_) => io::ErrorKind::InvalidInput,
+            Self::Name(_) | Self::Input { .. } => io::ErrorKind::InvalidInput,
             Self::Create { source, .. } | Self::Write { source, .. } => source.kind(),
         }
     }
@@ -64,6 +77,15 @@ impl Format {
     }
 }
 
+/// The file that packets come from, which must not be written.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// Which one it is.
+    pub id: FileId,
+    /// What a person calls it.
+    pub name: String,
+}
+
 /// Where blocks and records go.
 pub(super) struct Output {
     path: PathBuf,
@@ -72,19 +94,26 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// Makes or empties the file; `-` is standard output.
-    pub(super) fn create(path: PathBuf) -> Result<Self, RecordError> {
-        // Rust's own standard output breaks what it is given at each line feed.
-        let stdout = path == Path::new("-");
-        let file = if stdout {
-            io::stdout().as_fd().try_clone_to_owned().map(File::from)
-        } else {
-            File::create(&path)
+    /// Makes or empties the file, unless it is the `input`; `-` is standard output.
+    pub(super) fn create(path: PathBuf, input: Option<&Input>) -> Result<Self, RecordError> {
+        let opened = open(&path).and_then(|file| Ok((FileId::of(&file)?, file)));
+        let (id, file) = match opened {
+            Ok(opened) => opened,
+            Err(source) => return Err(RecordError::Create { path, source }),
         };
-        match file {
-            Ok(file) => Ok(Self { path, out: BufWriter::with_capacity(BUFFER, file), written: 0 }),
-            Err(source) => Err(RecordError::Create { path, source }),
+        if let Some(input) = input
+            && Some(input.id) == id
+        {
+            return Err(RecordError::Input { path, input: input.name.clone() });
         }
+        // Only now, so that nothing is lost by the wrong name; standard output may be appended to what is there.
+        if id.is_some()
+            && path != Path::new("-")
+            && let Err(source) = file.set_len(0)
+        {
+            return Err(RecordError::Create { path, source });
+        }
+        Ok(Self { path, out: BufWriter::with_capacity(BUFFER, file), written: 0 })
     }
 
     /// Bytes that were written, flushed or not.
@@ -100,4 +129,13 @@ impl Output {
     pub(super) fn flush(&mut self) -> Result<(), RecordError> {
         self.out.flush().map_err(|source| RecordError::Write { path: self.path.clone(), source })
     }
+}
+
+/// Opens what is to be written, as it is.
+fn open(path: &Path) -> io::Result<File> {
+    if path == Path::new("-") {
+        // Rust's own standard output breaks what it is given at each line feed.
+        return io::stdout().as_fd().try_clone_to_owned().map(File::from);
+    }
+    File::options().write(true).create(true).truncate(false).open(path)
 }

@@ -1,9 +1,9 @@
 use super::super::PcapFileSource;
-use super::super::notes::{Description, Notes, Options};
 use super::super::window::{Order, Stop, Window};
 use super::Pcapng;
 use crate::capture::Drained;
 use crate::capture::frame::{Direction, Ifindex, InterfaceKind, Place};
+use crate::capture::recorded::Recorded;
 
 const BOTH: [Order; 2] = [Order::Little, Order::Big];
 
@@ -247,34 +247,18 @@ fn every_cut_is_told_and_all_before_it_is_used() {
     }
 }
 
-/// Writes down what it is told.
-#[derive(Default)]
-struct Told(Vec<String>);
-
-impl Notes for Told {
-    fn interface(&mut self, description: &Description<'_>) -> Option<(Ifindex, InterfaceKind)> {
-        let Description { id, link_type, options } = description;
-        let custom: Vec<_> = options.clone().custom(32_473).map(String::from_utf8_lossy).collect();
-        let (name, text) = (description.name(), description.description());
-        let comment = description.comment();
-        self.0.push(format!("{id} {link_type} {name:?} {text:?} {comment:?} {custom:?}"));
-        name.map(|_| (Ifindex(7), InterfaceKind::Pod))
-    }
-
-    fn local_socket(&mut self, mut options: Options<'_>) -> Option<bool> {
-        Some(options.any(|(code, _)| code == 1))
-    }
-
-    fn custom(&mut self, enterprise: u32, bytes: &[u8]) {
-        self.0.push(format!("custom {enterprise} {}", String::from_utf8_lossy(bytes)));
-    }
-}
-
 #[test]
-fn what_stands_beside_the_packets_is_handed_out() {
+fn what_stands_beside_the_packets_is_read() {
     for order in BOTH {
-        let enterprise = |text: &str| [&u32_of(order, 32_473), text.as_bytes()].concat();
+        let ours = |text: &str| [&u32_of(order, 32_473), text.as_bytes()].concat();
+        let fact = |ifindex: u32| {
+            ours(&format!(
+                r#"{{"nslookout":1,"kind":"interface","ifindex":{ifindex},"name":"eth0","interface_kind":"pod"}}"#
+            ))
+        };
         let flags = |flags: u32| option(order, 2, &u32_of(order, flags));
+        let counters = ours(r#"{"nslookout":1,"kind":"counters","begun_ns":1,"time_ns":9,"seen":5}"#);
+        let another = [&u32_of(order, 9)[..], &counters[4..]].concat();
         let bytes = [
             section(order),
             interface(
@@ -282,23 +266,23 @@ fn what_stands_beside_the_packets_is_handed_out() {
                 1,
                 0,
                 &[
-                    option(order, 1, b"mine"),
-                    option(order, 2, b"eth0"),
-                    option(order, 2988, &enterprise("{}")),
+                    option(order, 1, b"a comment"),
                     option(order, 2988, &[0; 4]),
+                    option(order, 2988, &fact(7)),
                 ],
             ),
-            interface(order, 1, 0, &[option(order, 3, b"without a name")]),
-            block(order, 0x0000_0bad, &enterprise("seen")),
-            enhanced(order, 0, 1, b"in", &[flags(1)]),
-            enhanced(order, 0, 1, b"out", &[flags(0xf2), option(order, 1, b"local")]),
+            interface(order, 1, 0, &[option(order, 3, b"without a fact")]),
+            block(order, 0x0000_0bad, &counters),
+            enhanced(order, 0, 1, b"in", &[flags(1), option(order, 1, b"local_socket=no")]),
+            enhanced(order, 0, 1, b"out", &[flags(0xf2), option(order, 1, b"local_socket=yes")]),
             enhanced(order, 0, 1, b"unknown", &[]),
             enhanced(order, 1, 1, b"elsewhere", &[flags(1)]),
-            block(order, 0x4000_0bad, &enterprise("last")),
+            block(order, 0x4000_0bad, &fact(8)),
+            block(order, 0x0000_0bad, &another),
         ]
         .concat();
         let mut window = Window::new(Box::new(std::io::Cursor::new(bytes)));
-        let mut told = Told::default();
+        let mut recorded = Recorded::default();
         let mut pcapng = Pcapng::open(&mut window).unwrap();
         let place = |direction, local_socket| {
             let (ifindex, kind) = (Ifindex(7), InterfaceKind::Pod);
@@ -306,17 +290,11 @@ fn what_stands_beside_the_packets_is_handed_out() {
         };
         let expected = [place(Direction::Ingress, false), place(Direction::Egress, true), None, None];
         for expected in expected {
-            assert_eq!(pcapng.next(&mut window, &mut told).unwrap().place, expected);
+            assert_eq!(pcapng.next(&mut window, &mut recorded).unwrap().place, expected);
         }
-        assert!(matches!(pcapng.next(&mut window, &mut told), Err(Stop::End)));
-        assert_eq!(
-            told.0,
-            [
-                r#"0 1 Some("eth0") None Some("mine") ["{}"]"#,
-                r#"1 1 None Some("without a name") None []"#,
-                "custom 32473 seen",
-                "custom 32473 last",
-            ]
-        );
+        assert_eq!(recorded.names().get(Ifindex(8)), None);
+        assert!(matches!(pcapng.next(&mut window, &mut recorded), Err(Stop::End)));
+        assert_eq!(recorded.names().get(Ifindex(8)).as_deref(), Some("eth0"));
+        assert_eq!(recorded.counters().map(|counters| counters.seen), Some(5));
     }
 }
