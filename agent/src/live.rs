@@ -141,9 +141,8 @@ impl AsFd for Signals {
 }
 
 impl Signals {
-    /// Takes the signals over.
-    pub fn catch() -> io::Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
+    /// Takes the signals over; `stop` is set when the end is asked for.
+    pub fn catch(stop: Arc<AtomicBool>) -> io::Result<Self> {
         let statistics = Arc::new(AtomicBool::new(false));
         let (wake, write) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;

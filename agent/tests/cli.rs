@@ -274,3 +274,39 @@ fn without_permission() {
     assert!(told.contains(both) && told.contains("CAP_NET_RAW is missing"), "{told}");
     assert!(told.contains("not ready: neither eBPF nor a packet socket is allowed here"), "{told}");
 }
+
+/// A quiet pipe can be left: with a summary where packets are packed, at once where not even a header has come.
+#[test]
+fn ctrl_c_ends_the_reading_of_a_quiet_pipe() {
+    use std::io::Write as _;
+    use std::process::Stdio;
+    use std::time::{Duration, Instant};
+
+    let capture = [pcap_header(1), query_record(1)].concat();
+    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packer.write_all(&capture).unwrap();
+    packer.flush().unwrap();
+    for (bytes, packets) in [(packer.get_ref().clone(), Some("1 packets captured")), (Vec::new(), None)] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_nslookout"))
+            .args(["-r", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = child.stdin.take().unwrap();
+        input.write_all(&bytes).unwrap();
+        // Not a wait for something: whenever the signal comes, the program ends.
+        std::thread::sleep(Duration::from_millis(500));
+        let begun = Instant::now();
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+        if let Some(packets) = packets {
+            assert!(text(&output.stderr).contains(packets), "{}", text(&output.stderr));
+            assert_eq!(output.status.code(), Some(0));
+        }
+        drop(input);
+    }
+}

@@ -19,6 +19,8 @@ pub mod vantage;
 
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -202,6 +204,11 @@ impl Source {
     /// Opens a file; `-` is standard input.
     pub fn file(path: &std::path::Path) -> Result<Self, PcapFileError> {
         PcapFileSource::open(path).map(|source| Self::File(Box::new(source)))
+    }
+
+    /// As [`Source::file`]; a pipe ends once `stop` is set.
+    pub fn file_until(path: &std::path::Path, stop: &Arc<AtomicBool>) -> Result<Self, PcapFileError> {
+        PcapFileSource::open_until(path, stop).map(|source| Self::File(Box::new(source)))
     }
 
     /// Waits until something is to be read, `wake` is readable or the time is over.

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::ops::ControlFlow;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use crate::live::{Live, Screen, Shared, Signals};
 use crate::tally::TallyLimits;
 
 pub(super) fn run(args: &ServeArgs) -> Result<ExitCode> {
-    let signals = Signals::catch().context("failed to catch signals")?;
+    let signals = Signals::catch(Arc::default()).context("failed to catch signals")?;
     // First the address, which may be taken: nothing has been attached yet then.
     let listener = TcpListener::bind(args.listen)
         .with_context(|| format!("failed to listen on {} (--listen chooses another address)", args.listen))?;

@@ -3,6 +3,7 @@
 use std::io::{self, BufWriter, IsTerminal as _, Stdout, Write as _};
 use std::ops::ControlFlow;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -23,8 +24,9 @@ use crate::tally::TallyLimits;
 
 pub(super) fn run(args: &WatchArgs) -> Result<ExitCode> {
     // A pipe may let its opening wait for long, and then Ctrl-C has nothing to sum up; a live source must be let go of.
-    let file = args.read.as_deref().map(Source::file).transpose()?;
-    let signals = Signals::catch().context("failed to catch signals")?;
+    let stop = Arc::default();
+    let file = args.read.as_deref().map(|path| Source::file_until(path, &stop)).transpose()?;
+    let signals = Signals::catch(stop).context("failed to catch signals")?;
     let (mut source, name) = match (file, &args.read) {
         (Some(file), Some(path)) => (file, display_name(path)),
         _ => (open_live(&args.live)?, args.live.config().selection.to_string()),

@@ -3,6 +3,7 @@
 use std::io::{self, BufRead as _, BufReader};
 use std::ops::ControlFlow;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aya::programs::TcAttachType;
@@ -142,7 +143,7 @@ fn a_panic_leaves_nothing_behind() {
             assert_eq!(hooks, 5, "two pods and lo");
             let engine = EngineConfig { ports: config.ports.clone(), ..EngineConfig::default() };
             let shared = Shared::new(Engine::new(engine));
-            let signals = Signals::catch().unwrap();
+            let signals = Signals::catch(Arc::default()).unwrap();
             live::run(&mut source, &shared, &signals, None, &mut Panicking)
         });
         let panic = ended.expect_err("it must panic");

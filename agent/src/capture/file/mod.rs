@@ -26,10 +26,14 @@ use std::io::{self, IsTerminal as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 pub use error::{Flaw, PcapFileError};
 pub use options::Options;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::Drained;
 use super::frame::{Frame, LinkType};
@@ -90,6 +94,15 @@ impl PcapFileSource {
     ///
     /// It cannot be opened, or is no capture of a link type that is read here.
     pub fn open(path: &Path) -> Result<Self, PcapFileError> {
+        Self::open_until(path, &Arc::default())
+    }
+
+    /// As [`PcapFileSource::open`]; a pipe ends once `stop` is set.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn open_until(path: &Path, stop: &Arc<AtomicBool>) -> Result<Self, PcapFileError> {
         let named = PathBuf::from(display_name(path));
         let open_error = |source: io::Error| PcapFileError::open(&named, source);
         let file = open_file(path).map_err(open_error)?;
@@ -102,7 +115,11 @@ impl PcapFileSource {
         let id = FileId::of(&file).map_err(open_error)?;
         let pipe =
             if id.is_some() { None } else { Some(file.as_fd().try_clone_to_owned().map_err(open_error)?) };
-        let mut this = Self::read(Box::new(file)).map_err(|flaw| flaw.of(&named))?;
+        let input: Box<dyn io::Read + Send> = match pipe {
+            None => Box::new(file),
+            Some(_) => Box::new(Pipe { file, stop: Arc::clone(stop) }),
+        };
+        let mut this = Self::read(input).map_err(|flaw| flaw.of(&named))?;
         this.id = id;
         this.window.set_patience(match (pipe, this.packing) {
             (None, _) => Patience::Always,
@@ -194,7 +211,10 @@ impl PcapFileSource {
             Format::Pcap(_) => Vec::new(),
             Format::Pcapng(pcapng) => pcapng.skipped().lines(),
         };
-        self.trouble.iter().cloned().chain(skipped).chain(self.notes.trouble()).collect()
+        let plural = if self.records == 1 { "" } else { "s" };
+        let early = (!self.ended)
+            .then(|| format!("reading was ended early (after {} whole record{plural})", self.records));
+        self.trouble.iter().cloned().chain(early).chain(skipped).chain(self.notes.trouble()).collect()
     }
 
     /// What a recording says beside its packets, as far as it was read.
@@ -237,6 +257,28 @@ pub fn one_link_type(path: &Path) -> io::Result<Option<LinkType>> {
 /// What a person calls the file.
 pub fn display_name(path: &Path) -> String {
     if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() }
+}
+
+/// A pipe that is waited for until it is no longer wanted.
+struct Pipe {
+    file: File,
+    stop: Arc<AtomicBool>,
+}
+
+impl io::Read for Pipe {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let turn = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+        while !self.stop.load(Ordering::Relaxed) {
+            // What is neither readable nor over in this turn may be in the next; a failure, reading will tell.
+            if !matches!(
+                poll(&mut [PollFd::new(&self.file, PollFlags::IN)], Some(&turn)),
+                Ok(0) | Err(rustix::io::Errno::INTR)
+            ) {
+                return self.file.read(buffer);
+            }
+        }
+        Ok(0)
+    }
 }
 
 fn open_file(path: &Path) -> io::Result<File> {
