@@ -41,7 +41,7 @@ impl Skipped {
         let mut lines = Vec::new();
         for (number, name, count) in &self.link_types {
             let of = match name.as_deref() {
-                Some(name) if !name.is_empty() => format!(" of {}", name),
+                Some(name) if !name.is_empty() => format!(" of {name}"),
                 _ => String::new(),
             };
             let (packets, number) = (packets(*count), Named(u32::from(*number)));
