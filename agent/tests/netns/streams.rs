@@ -197,7 +197,8 @@ for number in range(2000):
     agent.wait_for_lines(40);
     let ended = agent.stop();
     ended.expect_nothing_lost();
-    assert_eq!(ended.note("given up"), 0, "{}", ended.stderr);
+    // The hooks are let go of one after the other: of the last answer there may be the acknowledgement alone.
+    assert!(ended.note("given up") <= 1, "{}", ended.stderr);
     // A message in two segments may have been in flight; from the first whole one on nothing is skipped.
     assert!(ended.note("whose beginning was not seen") < 6_000, "{}", ended.stderr);
     let answered: Vec<&Value> = ended.json.iter().filter(|line| line["outcome"] == "answered").collect();
