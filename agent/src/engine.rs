@@ -284,16 +284,22 @@ struct Pass {
 
 /// Does the packet go to one of the server `ports`? `None`: neither of its ports is one.
 pub fn to_server(ports: &Set<u16>, payload: &Payload<'_>) -> Option<bool> {
-    let from = ports.contains(&payload.flow.source.port());
-    let to = ports.contains(&payload.flow.destination.port());
-    match (from, to) {
+    let message = match payload.flow.transport {
+        Transport::Udp => payload.bytes,
+        // A segment may begin anywhere: of TCP each message tells for itself.
+        Transport::Tcp => &[],
+    };
+    message_to_server(ports, &payload.flow, message)
+}
+
+/// Does the message go to one of the server `ports`? `None`: neither port of `flow` is one.
+fn message_to_server(ports: &Set<u16>, flow: &Flow, message: &[u8]) -> Option<bool> {
+    match (ports.contains(&flow.source.port()), ports.contains(&flow.destination.port())) {
         (false, false) => None,
         (false, true) => Some(true),
         (true, false) => Some(false),
         // An old resolver asks from port 53: the QR bit tells, as in the kernel half.
-        (true, true) if payload.flow.transport == Transport::Udp => Some(!is_response(payload.bytes)),
-        // Of TCP each message tells for itself.
-        (true, true) => Some(true),
+        (true, true) => Some(!is_response(message)),
     }
 }
 

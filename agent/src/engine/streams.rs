@@ -1,10 +1,9 @@
 //! What the engine does with TCP: segments go into the streams, and their messages the way of whole packets.
 
-use super::{Engine, Pass, Report, is_response};
+use super::{Engine, Pass, Report, is_response, message_to_server};
 use crate::capture::frame::{Frame, Place, Timestamp};
 use crate::correlate::Vantage;
 use crate::dns;
-use crate::maps::Set;
 use crate::packet::tcp::{Placed, Reader, StreamMessage, Streams};
 use crate::packet::{Flow, Payload};
 use crate::tally::PacketResult;
@@ -68,13 +67,6 @@ impl Engine {
     }
 }
 
-/// Does a message that stood in a stream go to one of the server `ports`?
-fn message_to_server(ports: &Set<u16>, flow: &Flow, bytes: &[u8]) -> bool {
-    let from = ports.contains(&flow.source.port());
-    let to = ports.contains(&flow.destination.port());
-    if from && to { !is_response(bytes) } else { to }
-}
-
 /// Takes the messages out of the streams.
 struct TcpReader<'a> {
     engine: &'a mut Engine,
@@ -87,15 +79,13 @@ struct TcpReader<'a> {
 
 impl Reader for TcpReader<'_> {
     fn plausible(&self, flow: &Flow, bytes: &[u8], length: usize) -> bool {
-        let from = self.engine.ports.contains(&flow.source.port());
-        let to = self.engine.ports.contains(&flow.destination.port());
-        let right_way = if is_response(bytes) { from } else { to };
+        let right_way = message_to_server(&self.engine.ports, flow, bytes) == Some(!is_response(bytes));
         right_way && looks_like_dns(bytes, length)
     }
 
     fn message(&mut self, message: StreamMessage<'_>) -> bool {
         let StreamMessage { time, place, flow, hop_limit, bytes, length } = message;
-        let to_server = message_to_server(&self.engine.ports, &flow, bytes);
+        let to_server = message_to_server(&self.engine.ports, &flow, bytes).unwrap_or(false);
         let fragmented = false;
         let mut pass =
             Pass { time, place, flow, hop_limit, fragmented, to_server, vantage: None, copy: false };

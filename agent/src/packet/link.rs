@@ -9,9 +9,9 @@ use pnet_packet::vlan::VlanPacket;
 use super::DecodeError;
 use crate::capture::frame::LinkType;
 
-const ETHERTYPE_IPV4: u16 = 0x0800;
+pub(crate) const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
-const ETHERTYPE_VLAN: u16 = 0x8100;
+pub(crate) const ETHERTYPE_VLAN: u16 = 0x8100;
 const ETHERTYPE_QINQ: u16 = 0x88a8;
 const ETHERTYPE_PPPOE: u16 = 0x8864;
 

@@ -5,7 +5,7 @@
 //! locally made packets are partial).
 
 pub mod fragments;
-mod link;
+pub(crate) mod link;
 pub mod tcp;
 
 use std::net::{IpAddr, SocketAddr};

@@ -200,9 +200,13 @@ impl PcapFileSource {
             (Stop::Cut, None) => Some("the last record is cut off".to_owned()),
             (Stop::Broken { offset, what }, None) => Some(format!("broken at byte {offset}: {what}")),
         };
-        let plural = if self.records == 1 { "" } else { "s" };
-        self.trouble = what.map(|what| format!("{what} (after {} whole record{plural})", self.records));
+        self.trouble = what.map(|what| self.after_records(&what));
         Drained::Ended
+    }
+
+    fn after_records(&self, what: &str) -> String {
+        let plural = if self.records == 1 { "" } else { "s" };
+        format!("{what} (after {} whole record{plural})", self.records)
     }
 
     /// What was wrong with the file, one line each; all that stood before it was used.
@@ -211,9 +215,7 @@ impl PcapFileSource {
             Format::Pcap(_) => Vec::new(),
             Format::Pcapng(pcapng) => pcapng.skipped().lines(),
         };
-        let plural = if self.records == 1 { "" } else { "s" };
-        let early = (!self.ended)
-            .then(|| format!("reading was ended early (after {} whole record{plural})", self.records));
+        let early = (!self.ended).then(|| self.after_records("reading was ended early"));
         self.trouble.iter().cloned().chain(early).chain(skipped).chain(self.notes.trouble()).collect()
     }
 

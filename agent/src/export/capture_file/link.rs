@@ -2,11 +2,9 @@
 
 use crate::capture::frame::{Direction, Frame, LinkType, Place};
 use crate::packet;
+use crate::packet::link::{ETHERTYPE_IPV4, ETHERTYPE_VLAN};
 
 use super::SNAPLEN;
-
-const ETHERTYPE_IPV4: u16 = 0x0800;
-const ETHERTYPE_VLAN: u16 = 0x8100;
 
 /// linux/if_arp.h
 const ARPHRD_ETHER: u16 = 1;
