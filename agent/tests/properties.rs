@@ -411,7 +411,7 @@ fn play(frames: &[Timed], ticks: &[bool]) -> Vec<String> {
                 Outcome::Unseen { waited } => format!("unseen {waited:?}"),
                 Outcome::Waiting { waited } => panic!("still waiting after {waited:?}"),
             };
-            let name = transaction.query.question.unwrap().qname;
+            let name = &transaction.query.question.as_ref().unwrap().qname;
             let (at, sends) = (transaction.first_sent.as_nanos(), transaction.sends);
             found.push(format!("{} {name} at {at} sends {sends} {outcome}", parties.client));
         }
@@ -419,7 +419,7 @@ fn play(frames: &[Timed], ticks: &[bool]) -> Vec<String> {
             found.push(format!("{} late {latency:?}", stray.parties.client));
         }
         Report::Malformed { error, .. } => panic!("{error}"),
-        Report::Event(_) | Report::Message(_) => {}
+        Report::Event(_) | Report::Message(_) | Report::Lookup(_) | Report::Finding(_) => {}
     };
     let mut ticks = ticks.iter().cycle();
     for (micros, bytes) in frames {

@@ -23,12 +23,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::capture::interfaces::Selection;
 use crate::capture::{AttachMethod, CaptureMethod, LiveConfig};
 use crate::correlate::Limits;
-use crate::engine::EngineConfig;
+use crate::correlate::resolv_conf::{ResolvConf, SearchSource};
+use crate::engine::{EngineConfig, InsightConfig};
+use crate::findings::Thresholds;
 use crate::maps::Set;
 use crate::tally::TallyLimits;
 
@@ -93,12 +96,44 @@ pub(crate) struct MatchArgs {
     max_inflight: u32,
 }
 
+/// What to judge by.
+#[derive(Args, Clone)]
+pub(crate) struct JudgeArgs {
+    /// A finding closes after this time without evidence
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_duration)]
+    close_after: Duration,
+    /// resolv.conf of all clients, or of one (10.1.0.5=FILE); may be given several times [default: inferred from packets]
+    #[arg(long = "resolv-conf", value_name = "[ADDRESS=]FILE", value_parser = parse_resolv_conf)]
+    resolv_confs: Vec<(Option<IpAddr>, PathBuf)>,
+    /// Address of a VPC resolver beside the well-known ones; may be given several times
+    #[arg(long = "vpc-resolver", value_name = "ADDRESS")]
+    vpc_resolvers: Vec<IpAddr>,
+}
+
+impl JudgeArgs {
+    /// Reads the files that are named.
+    fn config(&self) -> Result<InsightConfig> {
+        let mut resolv_confs = Vec::new();
+        for (client, path) in &self.resolv_confs {
+            let text = std::fs::read(path).with_context(|| format!("failed to read {}", path.display()))?;
+            resolv_confs.push((*client, ResolvConf::parse(&text), SearchSource::ResolvConf));
+        }
+        Ok(InsightConfig {
+            thresholds: Thresholds { close_after: self.close_after, ..Thresholds::default() },
+            resolv_confs,
+            vpc_resolvers: self.vpc_resolvers.clone(),
+        })
+    }
+}
+
 #[derive(Args)]
 struct WatchArgs {
     #[command(flatten)]
     live: LiveArgs,
     #[command(flatten)]
     matching: MatchArgs,
+    #[command(flatten)]
+    judge: JudgeArgs,
     /// Read packets from a file (pcap or pcapng, also gzip or zstd; - is standard input) instead of the node's interfaces
     #[arg(short, long, value_name = "FILE", conflicts_with_all = ["interfaces", "capture", "attach", "ring", "longest"])]
     read: Option<PathBuf>,
@@ -242,7 +277,7 @@ impl MatchArgs {
     fn engine(&self, live: &LiveArgs, tally: TallyLimits) -> EngineConfig {
         let longest = Limits::default().longest.max(self.timeout);
         let limits = Limits { timeout: self.timeout, longest, max_inflight: self.max_inflight as usize };
-        EngineConfig { ports: live.port_set(), limits, tally, messages: false }
+        EngineConfig { ports: live.port_set(), limits, tally, messages: false, insight: None }
     }
 }
 
@@ -290,6 +325,17 @@ fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     whole
         .parse()
         .map_err(|_| format!("`{text}` is no address and port; write 127.0.0.1:9953, [::]:9953 or :9953"))
+}
+
+/// A file, or a client's address, `=` and a file.
+fn parse_resolv_conf(text: &str) -> Result<(Option<IpAddr>, PathBuf), String> {
+    match text.split_once('=') {
+        Some((address, path)) => match address.parse() {
+            Ok(address) => Ok((Some(address), path.into())),
+            Err(_) => Err(format!("`{address}` is no address; write FILE, or ADDRESS=FILE")),
+        },
+        None => Ok((None, text.into())),
+    }
 }
 
 /// The kernel wants a power of two.

@@ -39,6 +39,7 @@ pub(super) fn run(args: &WatchArgs) -> Result<ExitCode> {
     }
     let mut engine = args.matching.engine(&args.live, TallyLimits::default());
     engine.messages = args.messages;
+    engine.insight = Some(args.judge.config()?);
     let shared = Shared::new(Engine::new(engine));
     let recording = args.record.create(args, &source)?;
     let mut terminal = Terminal::new(args, source.namer(), recording);
@@ -168,7 +169,7 @@ impl Terminal {
             (Some(lines), _) => lines.line(report, &self.names),
             (None, Report::Event(event)) => json::object(event, &self.names).map(|object| object.to_string()),
             (None, Report::Message(observation)) => Some(json::message(observation, &self.names).to_string()),
-            (None, Report::Malformed { .. }) => None,
+            (None, Report::Malformed { .. } | Report::Lookup(_) | Report::Finding(_)) => None,
         }
     }
 }

@@ -397,7 +397,7 @@ mod tests {
             ("10.0.0.1:4000".parse().unwrap(), "10.0.0.53:53".parse().unwrap());
         let (mut correlator, lines) = (Correlator::new(Limits::default()), Lines::new(style, shorten));
         let mut told = Vec::new();
-        let mut tell = |event| told.extend(lines.line(&Report::Event(event), &InterfaceNames::new()));
+        let mut tell = |event: Event| told.extend(lines.line(&Report::Event(&event), &InterfaceNames::new()));
         let mut send = |nanos: u64, to_server: bool, flags: u16| {
             let wire = message(7, flags, [1, 0, 0, 0], &[question(dotted(name), 1)]);
             let (source, destination) = if to_server { (client, server) } else { (server, client) };
