@@ -14,12 +14,12 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 
-pub use clients::{Libc, getaddrinfo};
+pub use clients::{Client, Rounds, prepare};
 pub use topology::{
     COREDNS, HOST_RESOLVER, NODE, NODE_IP, NODE_IP6, PODS, Pod, SERVICE_IP, SERVICE_IP6, VPC, VPC_RESOLVER,
     VPC_RESOLVER6,
@@ -38,6 +38,13 @@ pub enum Action {
     Down,
     /// Say what is up and which resolvers answer
     Status,
+    /// Resolve a name in a pod by every kind of client, one after the other
+    Clients {
+        /// A pod's name
+        pod: String,
+        /// The name, with a final dot or to be sought over the search list
+        name: String,
+    },
     /// Run a command in a pod (shop/cart), in the node (node) or in the VPC (vpc)
     Exec {
         /// A pod's name, `node` or `vpc`
@@ -63,6 +70,7 @@ pub fn run(action: &Action) -> Result<()> {
         }
         Action::Down => down(),
         Action::Status => status(),
+        Action::Clients { pod, name } => every_client(pod, name),
         Action::Exec { place, command } => exec(place, command),
     }
 }
@@ -87,7 +95,7 @@ impl Lab {
         clean().context("failed to take down the lab that was there")?;
         // The guard exists before the first namespace does: an error below takes down what there is.
         let mut lab = Self { children: Vec::new(), _lock: lock, leave_up: false };
-        clients::compile()?;
+        clients::compile(&[Client::Musl123, Client::Glibc])?;
         make_etc_netns()?;
         topology::build()?;
         for resolver in RESOLVERS {
@@ -277,6 +285,24 @@ fn status() -> Result<()> {
             "the lab is half up; logs are in {}; cargo xtask lab up makes it anew",
             resolvers::run_dir().display()
         );
+    }
+    Ok(())
+}
+
+/// Resolves `name` by each client and shows what it said; a client that fails is a result, not an error.
+fn every_client(pod: &str, name: &str) -> Result<()> {
+    setup::ensure(&[Part::Clients])?;
+    let pod = topology::pod(pod)?;
+    if !netns::exists(pod.netns) {
+        bail!("the lab is down; cargo xtask lab up raises it");
+    }
+    for &client in Client::ALL {
+        println!("\n== {}, whose stub resolver is: {}", client.name(), client.fingerprint());
+        println!("$ {}", client.typed(&[name]));
+        let mut command = client.command(pod.netns, &[name], Rounds::ONE);
+        // glibc waits 40 s and more where nobody answers.
+        let finished = child::finish_within(&mut command, Duration::from_secs(60))?;
+        print!("{}{}", finished.stdout, finished.stderr);
     }
     Ok(())
 }

@@ -104,7 +104,7 @@ fn main() -> ExitCode {
 fn run(task: Task) -> Result<()> {
     match task {
         Task::Setup => {
-            setup::ensure(&[Part::Build, Part::Lab, Part::Promtool, Part::Readers])?;
+            setup::ensure(&[Part::Build, Part::Lab, Part::Clients, Part::Promtool, Part::Readers])?;
             setup::report()
         }
         Task::Generate { file, plan } => generate::run(&file, &plan),
