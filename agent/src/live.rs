@@ -63,6 +63,10 @@ impl PacketCounts {
 impl Live {
     fn read_counters(&mut self, source: &mut Source) {
         self.counters = source.counters();
+        if let Some(counters) = &self.counters {
+            let now = source.now().unwrap_or(self.engine.latest());
+            self.engine.counters(now, counters);
+        }
         self.packets = Some(PacketCounts::of(self.engine.tally()));
     }
 }

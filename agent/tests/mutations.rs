@@ -100,7 +100,7 @@ fn read(bytes: &[u8]) -> Option<u64> {
     assert_eq!(engine.inflight(), 0);
     let (counters, trouble) = (source.recorded().counters(), source.trouble());
     let report = SourceReport { name: "file", counters: counters.as_ref(), trouble: &trouble };
-    summary(engine.tally(), &report, &TimeZone::UTC).lines().for_each(assert_printable);
+    summary(engine.tally(), None, &report, &TimeZone::UTC).lines().for_each(assert_printable);
     if let Some(counters) = &counters {
         let time = source.recorded().latest().unwrap_or_default();
         let _ = recording.counters(time, counters).unwrap();

@@ -1,0 +1,137 @@
+//! Truncated responses and what followed: TCP, another server, nothing (RFC 7766 section 5).
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::fingerprint::Fingerprint;
+use super::{ClientId, Event};
+use crate::capture::frame::{Place, Timestamp};
+use crate::dns::Question;
+use crate::packet::{Flow, TcpHeader};
+
+/// A response with TC over UDP, and what its client did next.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fallback {
+    /// Who asked.
+    pub client: ClientId,
+    /// From which port.
+    pub client_port: u16,
+    /// Who truncated.
+    pub server: SocketAddr,
+    /// What was asked.
+    pub question: Question,
+    /// The query's ID.
+    pub id: u16,
+    /// The UDP payload size of the query's OPT record, if it has one.
+    pub edns: Option<u16>,
+    /// AD was set in the query: a tool, not getaddrinfo (facts.md section 1.3).
+    pub authentic_data: bool,
+    /// When the query was sent.
+    pub sent: Timestamp,
+    /// When the truncated response came.
+    pub truncated: Timestamp,
+    /// Its length in bytes.
+    pub length: usize,
+    /// Its records of the type asked.
+    pub answers: usize,
+    /// Its CNAME records.
+    pub cnames: usize,
+    /// What followed.
+    pub then: Then,
+    /// The client's stub resolver as it is known now.
+    pub fingerprint: Fingerprint,
+}
+
+/// What followed a truncated response.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Then {
+    /// The question was asked over TCP and answered.
+    Tcp {
+        /// From the truncated response to the answer over TCP.
+        cost: Duration,
+        /// Length of that answer in bytes.
+        length: usize,
+    },
+    /// The question was asked over TCP, and not answered.
+    TcpUnanswered,
+    /// No connection came about.
+    Blocked(Obstacle),
+    /// Another server's whole answer was there already, or came.
+    OtherServer,
+    /// Nothing within 2 s (facts.md section 3.1).
+    Nothing,
+    /// The capture ended, or lost packets, before it could be known.
+    Unknown,
+}
+
+/// How a TCP connection to a server failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// SYN was answered with RST.
+    Reset,
+    /// SYN was not answered.
+    Silence,
+}
+
+/// A TCP connection that did not come about.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attempt {
+    /// Who tried.
+    pub client: ClientId,
+    /// From which port.
+    pub client_port: u16,
+    /// To whom.
+    pub server: SocketAddr,
+    /// When the first SYN was sent.
+    pub began: Timestamp,
+    /// SYNs that were sent.
+    pub syns: u32,
+    /// What came of them.
+    pub obstacle: Obstacle,
+    /// A truncated response of this server came to the client before.
+    pub after_truncation: bool,
+}
+
+/// A TCP segment between a client and a server, without its data.
+#[derive(Clone, Copy, Debug)]
+pub struct Segment<'a> {
+    /// When it was seen.
+    pub time: Timestamp,
+    /// Where; `None` in a file that does not say.
+    pub place: Option<&'a Place>,
+    /// From whom to whom.
+    pub flow: Flow,
+    /// The destination port is the server's.
+    pub to_server: bool,
+    /// Its flags.
+    pub header: TcpHeader,
+    /// Bytes of data.
+    pub data: usize,
+}
+
+/// Follows truncated responses and connections.
+#[derive(Debug, Default)]
+pub struct Fallbacks {}
+
+/// Something that became known.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Followed {
+    /// What followed a truncated response.
+    Fallback(Fallback),
+    /// A connection that did not come about.
+    Attempt(Attempt),
+}
+
+impl Fallbacks {
+    /// Takes an event.
+    pub fn event(&mut self, _event: &Event, _emit: &mut dyn FnMut(Followed)) {}
+
+    /// Takes a TCP segment.
+    pub fn segment(&mut self, _segment: &Segment<'_>, _emit: &mut dyn FnMut(Followed)) {}
+
+    /// Judges what has waited long enough; everything before `watermark` was seen.
+    pub fn tick(&mut self, _watermark: Timestamp, _emit: &mut dyn FnMut(Followed)) {}
+
+    /// Ends what still waits, at the end of the capture.
+    pub fn finish(&mut self, _end: Timestamp, _emit: &mut dyn FnMut(Followed)) {}
+}
