@@ -8,7 +8,7 @@ use anyhow::Result;
 use serde_json::Value;
 
 use super::catalogue::INCIDENT_LIMIT;
-use super::diagnose::Diagnosis;
+use super::diagnose::{Diagnosis, Report};
 use super::findings::{Severity, Watch};
 use super::incident::{Expected, Line, Run, Silent, Started};
 use super::{CLIENT_LIMIT, Stage, wait};
@@ -66,8 +66,11 @@ pub fn run(stage: &Stage, watch: &mut Watch) -> Result<Vec<Line>> {
     let seen = verdict::parse(&counter.stdout()?);
     let before = queries_of(stage, &seen, &WASTEFUL)?;
     let after = queries_of(stage, &seen, &THRIFTY)?;
-    let predicted = report.prediction(["ndots_1", "of"])? - report.prediction(["ndots_1", "queries"])?;
-    lines.push(compare(predicted, before as f64 - after as f64, before, after));
+    let predicted = saved_by_ndots_1(&report);
+    lines.push(predicted.map_or_else(
+        |error| Line::new(false, format!("{error:#} ({before} queries before, {after} after)")),
+        |predicted| compare(predicted, before as f64 - after as f64, before, after),
+    ));
     Ok(lines)
 }
 
@@ -104,6 +107,10 @@ fn queries_of(stage: &Stage, seen: &[Value], clients: &[(&str, Client)]) -> Resu
         count += verdict::client_queries_of(seen, address, SERVICE_IP);
     }
     Ok(count)
+}
+
+fn saved_by_ndots_1(report: &Report) -> Result<f64> {
+    Ok(report.prediction(["ndots_1", "of"])? - report.prediction(["ndots_1", "queries"])?)
 }
 
 fn compare(predicted: f64, real: f64, before: usize, after: usize) -> Line {

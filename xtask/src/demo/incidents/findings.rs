@@ -97,7 +97,7 @@ impl Watch {
             Agent::start(lab, program, name, &arguments)
         };
         let mut json = start("findings-json", &["-o", "json"])?;
-        let mut text = start("findings", &[])?;
+        let mut text = start("findings", &["-v"])?;
         json.wait_until_listening()?;
         text.wait_until_listening()?;
         Ok(Self { json, text, changes: Vec::new(), words: String::new() })

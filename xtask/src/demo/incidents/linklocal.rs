@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::catalogue::INCIDENT_LIMIT;
-use super::diagnose::Diagnosis;
+use super::diagnose::{Diagnosis, Report};
 use super::findings::{Severity, Watch};
 use super::incident::{Expected, Line, Run, Started};
 use super::{Stage, wait};
@@ -77,7 +77,7 @@ fn with_cache(
     watch: &mut Watch,
     questions: &[PathBuf; 2],
     dropped_before: u64,
-    predicted: &super::diagnose::Report,
+    predicted: &Report,
 ) -> Result<Vec<Line>> {
     heading("linklocal: the same questions through a cache on the node, a real unbound");
     let diagnosis = Diagnosis::start(stage, "diagnose-node-cache", &["any"])?;
@@ -102,9 +102,15 @@ fn with_cache(
     let control =
         format!("{:<20} {:<22} no linklocal-rate, {dropped} packets dropped", "control", "with a node cache");
     let real = 1.0 - forwarded as f64 / asked.max(1) as f64;
-    let share =
-        predicted.prediction(["cache", "hits"])? / predicted.prediction(["cache", "queries"])?.max(1.0);
-    Ok(vec![Line::new(silent, control), compare(share, real, asked, forwarded)])
+    let comparison = hit_share(predicted).map_or_else(
+        |error| Line::new(false, format!("{error:#} ({asked} asked, {forwarded} forwarded)")),
+        |share| compare(share, real, asked, forwarded),
+    );
+    Ok(vec![Line::new(silent, control), comparison])
+}
+
+fn hit_share(report: &Report) -> Result<f64> {
+    Ok(report.prediction(["cache", "hits"])? / report.prediction(["cache", "queries"])?.max(1.0))
 }
 
 fn compare(predicted: f64, real: f64, asked: usize, forwarded: usize) -> Line {
