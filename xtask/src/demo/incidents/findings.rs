@@ -51,6 +51,10 @@ pub struct Change {
     pub interface: Option<String>,
     /// The server's address, where it is about a server.
     pub server: Option<String>,
+    /// Does it say what to change?
+    pub has_remedy: bool,
+    /// From its last evidence to this change, by the agent's own times.
+    pub since_evidence: Option<Duration>,
     /// The line as it was read.
     pub line: String,
 }
@@ -68,9 +72,17 @@ impl Change {
             client: subject("client"),
             interface: subject("interface"),
             server: subject("server"),
+            has_remedy: object["remedies"].as_array().is_some_and(|remedies| !remedies.is_empty()),
+            since_evidence: between(&object["last_seen"], &object["time"]),
             line: line.to_owned(),
         })
     }
+}
+
+/// The time between two times of the agent, `None` where one is missing or they are out of order.
+fn between(earlier: &Value, later: &Value) -> Option<Duration> {
+    let parse = |value: &Value| value.as_str()?.parse::<jiff::Timestamp>().ok();
+    Duration::try_from(parse(later)?.duration_since(parse(earlier)?)).ok()
 }
 
 /// The agents that watch for findings, one for the verdict and one for the eye.
@@ -131,6 +143,11 @@ impl Watch {
         self.changes.iter().filter(move |change| change.at >= since)
     }
 
+    /// The first finding that closed.
+    pub fn first_closed(&self) -> Option<&Change> {
+        self.changes.iter().find(|change| change.closed)
+    }
+
     /// The last that a person was told of the finding `id` about `address`: its line and those that belong to it.
     pub fn words_about(&self, id: &str, address: &str) -> String {
         last_block(&self.words, id, address)
@@ -148,26 +165,19 @@ impl Watch {
     }
 }
 
-/// The last block of lines that has both words; a block is a line and the indented or empty ones that follow.
+/// The last block of lines of which the first has both words; a block is a line and the indented or empty ones that
+/// follow. What closes is no news of what it was.
 fn last_block(text: &str, id: &str, address: &str) -> String {
-    let mut found = String::new();
-    let mut block = String::new();
-    let mut take = |block: &mut String| {
-        let is_it = block.contains(id) && block.contains(address) && !block.contains("closed");
-        if is_it {
-            found = block.trim_end().to_owned();
-        }
-        block.clear();
+    let is_wanted = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        words.contains(&id) && words.contains(&address) && words.get(1) != Some(&"closed")
     };
-    for line in text.lines() {
-        if !line.is_empty() && !line.starts_with([' ', '\t']) {
-            take(&mut block);
-        }
-        block += line;
-        block.push('\n');
-    }
-    take(&mut block);
-    found
+    let lines: Vec<&str> = text.lines().collect();
+    let Some(first) = lines.iter().rposition(|line| !line.starts_with(' ') && is_wanted(line)) else {
+        return String::new();
+    };
+    let rest = lines[first + 1..].iter().take_while(|line| line.is_empty() || line.starts_with(' '));
+    std::iter::once(&lines[first]).chain(rest).copied().collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -176,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_line_is_read_as_a_change() {
-        let line = r#"{"time":"2026-01-01T00:00:00Z","finding":"truncated-no-tcp","state":"opened","severity":"high",
+        let line = r#"{"time":"2026-01-01T00:00:31Z","last_seen":"2026-01-01T00:00:00.5Z","finding":"truncated-no-tcp","state":"opened","severity":"high",
             "confidence":"medium","subject":{"client":"10.1.0.5","interface":null,"server":"10.96.0.10"},"count":2}"#;
         let change = Change::parse(line, Instant::now()).unwrap();
         assert_eq!(
@@ -184,6 +194,7 @@ mod tests {
             ("truncated-no-tcp", false, Severity::High)
         );
         assert_eq!((change.client.as_deref(), change.interface), (Some("10.1.0.5"), None));
+        assert_eq!((change.since_evidence, change.has_remedy), (Some(Duration::from_millis(30_500)), false));
         assert!(Change::parse("{\"qname\":\"a.example.\"}", Instant::now()).is_none());
     }
 
@@ -197,5 +208,7 @@ mod tests {
         let text = "10:00 opened a-b 10.1.0.5\n  fix: one\n10:01 opened c-d 10.1.0.5\n10:02 changed a-b 10.1.0.5\n  fix: two\n";
         assert_eq!(last_block(text, "a-b", "10.1.0.5"), "10:02 changed a-b 10.1.0.5\n  fix: two");
         assert_eq!(last_block(text, "a-b", "10.1.0.6"), "");
+        assert_eq!(last_block("10:00 opened a-b 10.1.0.50\n", "a-b", "10.1.0.5"), "");
+        assert_eq!(last_block("10:03 closed a-b 10.1.0.5\n", "a-b", "10.1.0.5"), "");
     }
 }

@@ -225,16 +225,18 @@ impl Expected {
             return Line::new(false, format!("{what}  not found; seen: {instead}"));
         };
         let after = change.at.duration_since(since).as_secs_f32();
-        let in_time = after <= limit;
-        let told = self.qname.is_none_or(|qname| {
+        let is_told = |qname: &str| {
             change.line.contains(qname) || watch.words_about(self.id, self.key()).contains(qname)
-        });
-        let untold =
-            if told { String::new() } else { format!("; does not name {}", self.qname.unwrap_or_default()) };
-        Line::new(
-            in_time && told,
-            format!("{what}  {after:.1} s after the first symptom (limit {limit} s){untold}"),
-        )
+        };
+        let mut missing = String::new();
+        if let Some(qname) = self.qname.filter(|qname| !is_told(qname)) {
+            missing += &format!("; does not name {qname}");
+        }
+        if !change.has_remedy {
+            missing += "; does not say what to change";
+        }
+        let good = after <= limit && missing.is_empty();
+        Line::new(good, format!("{what}  {after:.1} s after the first symptom (limit {limit} s){missing}"))
     }
 }
 
@@ -301,6 +303,8 @@ mod tests {
             client: client.map(str::to_owned),
             interface: None,
             server: server.map(str::to_owned),
+            has_remedy: true,
+            since_evidence: None,
             line: String::new(),
         }
     }
