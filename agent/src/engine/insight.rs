@@ -15,6 +15,7 @@ use crate::correlate::servers::Servers;
 use crate::correlate::shadow_cache::ShadowCache;
 use crate::correlate::what_if::WhatIf;
 use crate::findings::{Findings, Ground, Shown, Thresholds, is_ordinary};
+use crate::tally::LookupCounts;
 
 /// What is configured of it.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +37,7 @@ pub struct Insight {
     cache: ShadowCache,
     what_if: WhatIf,
     findings: Findings,
+    lookups: LookupCounts,
     /// What became known by one event, kept for its room.
     known: Known,
 }
@@ -65,6 +67,7 @@ impl Insight {
             cache,
             what_if: WhatIf::default(),
             findings: Findings::new(config.thresholds),
+            lookups: LookupCounts::default(),
             known: Known::default(),
         }
     }
@@ -82,6 +85,11 @@ impl Insight {
     /// What another configuration would have cost.
     pub fn what_if(&self) -> &WhatIf {
         &self.what_if
+    }
+
+    /// How many lookups ended, and how.
+    pub fn lookups(&self) -> &LookupCounts {
+        &self.lookups
     }
 
     /// What was found.
@@ -166,6 +174,7 @@ impl Insight {
         }
         for lookup in known.lookups.drain(..) {
             self.what_if.add(&lookup);
+            self.lookups.add(&lookup);
             self.show(now, Shown::Lookup(&lookup), emit);
             emit(Report::Lookup(&lookup));
         }
