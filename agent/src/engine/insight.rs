@@ -146,7 +146,12 @@ impl Insight {
         for second in &seconds {
             self.show(watermark, Shown::LinkLocal(second), emit);
         }
-        let ground = Ground { servers: &self.servers, what_if: &self.what_if, cache: self.cache.savings() };
+        let ground = Ground {
+            servers: &self.servers,
+            what_if: &self.what_if,
+            cache: self.cache.savings(),
+            fallbacks: &self.fallbacks,
+        };
         self.findings.tick(watermark, ground, &mut |change| emit(Report::Finding(*change)));
     }
 
@@ -164,6 +169,7 @@ impl Insight {
         }
         self.cache.forget();
         self.show(end, Shown::Second, emit);
+        self.show(end, Shown::End, emit);
     }
 
     /// Is told the source's counters, about once a second.
@@ -198,7 +204,12 @@ impl Insight {
     }
 
     fn show(&mut self, now: Timestamp, shown: Shown<'_>, emit: &mut dyn FnMut(Report<'_>)) {
-        let ground = Ground { servers: &self.servers, what_if: &self.what_if, cache: self.cache.savings() };
+        let ground = Ground {
+            servers: &self.servers,
+            what_if: &self.what_if,
+            cache: self.cache.savings(),
+            fallbacks: &self.fallbacks,
+        };
         self.findings.show(now, shown, ground, &mut |change| emit(Report::Finding(*change)));
     }
 }
