@@ -13,6 +13,7 @@ macro_rules! tell {
 }
 
 mod check;
+mod cost;
 mod record;
 mod serve;
 mod watch;
@@ -63,6 +64,8 @@ enum Command {
     Serve(ServeArgs),
     /// Can I capture here? Kernel, permissions, interfaces, and why each is watched
     Check(LiveArgs),
+    /// The queries that one lookup of a name costs, by stub resolver; nothing is asked
+    Cost(cost::CostArgs),
 }
 
 /// Where to capture.
@@ -289,6 +292,7 @@ pub fn main() -> ExitCode {
         Some(Command::Watch(args)) => watch::run(args),
         Some(Command::Serve(args)) => serve::run(args),
         Some(Command::Check(args)) => check::run(args),
+        Some(Command::Cost(args)) => cost::run(args),
     };
     match result {
         Ok(code) => code,
