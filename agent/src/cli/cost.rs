@@ -127,7 +127,7 @@ impl Setting {
 
     fn report(&self, resolvers: &[Resolver]) -> String {
         let mut text = String::new();
-        let domains: Vec<String> = self.search.iter().map(|domain| plain(domain)).collect();
+        let domains: Vec<String> = self.search.iter().map(plain).collect();
         let name = plain(&self.name);
         let dot = if self.given.absolute { " and a final one" } else { "" };
         let _ = writeln!(text, "{name}: {}{dot}, ndots:{}", count(self.given.dots, "dot"), self.ndots);

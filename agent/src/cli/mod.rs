@@ -14,6 +14,7 @@ macro_rules! tell {
 
 mod check;
 mod cost;
+mod diagnose;
 mod record;
 mod serve;
 mod watch;
@@ -32,7 +33,7 @@ use crate::capture::{AttachMethod, CaptureMethod, LiveConfig};
 use crate::correlate::Limits;
 use crate::correlate::resolv_conf::{ResolvConf, SearchSource};
 use crate::engine::{EngineConfig, InsightConfig};
-use crate::findings::Thresholds;
+use crate::findings::{Severity, Thresholds};
 use crate::maps::Set;
 use crate::tally::TallyLimits;
 
@@ -60,6 +61,10 @@ struct Cli {
 enum Command {
     /// Print one line per DNS transaction, live or from a file
     Watch(WatchArgs),
+    /// Capture for a while, or read a file, and tell what is wrong, for whom, and what to change
+    ///
+    /// Exit status: 0 where nothing as bad as --fail-on was found, 1 where it was, 2 when it could not run.
+    Diagnose(DiagnoseArgs),
     /// Run as an agent: /metrics, /healthz and /readyz over HTTP
     Serve(ServeArgs),
     /// Can I capture here? Kernel, permissions, interfaces, and why each is watched
@@ -151,9 +156,8 @@ struct WatchArgs {
     /// Form of the lines on standard output
     #[arg(short, long, value_enum, default_value_t = OutputArg::Text)]
     output: OutputArg,
-    /// Print a line per message as it was read, in place of one per transaction
-    #[arg(long)]
-    messages: bool,
+    #[command(flatten)]
+    what: WhatArgs,
     /// The summary at the end stands alone with `only`: no lines
     #[arg(long, value_enum, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_value_t = SummaryArg::Also, default_missing_value = "also")]
     summary: SummaryArg,
@@ -168,12 +172,60 @@ struct WatchArgs {
     color: ColourArg,
 }
 
+/// What a line is about.
+#[derive(Args, Clone, Copy)]
+#[group(multiple = false)]
+struct WhatArgs {
+    /// Print a line per message as it was read, in place of one per transaction
+    #[arg(long)]
+    messages: bool,
+    /// Print a line per lookup: A and AAAA over all candidates of the search list (-v prints these too)
+    #[arg(long)]
+    lookups: bool,
+    /// Print a line whenever a finding opens, changes or closes (-v prints evidence and remedy too)
+    #[arg(long)]
+    findings: bool,
+    /// Match and count only: no lookups, no findings
+    #[arg(long)]
+    no_findings: bool,
+}
+
+#[derive(Args)]
+struct DiagnoseArgs {
+    #[command(flatten)]
+    live: LiveArgs,
+    #[command(flatten)]
+    matching: MatchArgs,
+    #[command(flatten)]
+    judge: JudgeArgs,
+    /// Read packets from a file (pcap or pcapng, also gzip or zstd; - is standard input) instead of the node's interfaces
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["interfaces", "capture", "attach", "ring", "longest"])]
+    read: Option<PathBuf>,
+    /// Capture for this time; Ctrl-C ends it early
+    #[arg(long = "for", value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    longest: Duration,
+    /// Form of the report
+    #[arg(short, long, value_enum, default_value_t = OutputArg::Text)]
+    output: OutputArg,
+    /// Exit with status 1 when a finding is at least this severe
+    #[arg(long, value_enum, value_name = "SEVERITY", default_value_t = SeverityArg::Warning)]
+    fail_on: SeverityArg,
+    /// Print addresses, not names of workloads (names are never asked of DNS)
+    #[arg(short = 'n', long)]
+    numeric: bool,
+    /// Colour
+    #[arg(long, value_enum, default_value_t = ColourArg::Auto)]
+    color: ColourArg,
+}
+
 #[derive(Args)]
 struct ServeArgs {
     #[command(flatten)]
     live: LiveArgs,
     #[command(flatten)]
     matching: MatchArgs,
+    #[command(flatten)]
+    judge: JudgeArgs,
     /// Address and port of the HTTP server
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:9953", env = "NSLOOKOUT_LISTEN", value_parser = parse_listen)]
     listen: SocketAddr,
@@ -209,8 +261,31 @@ enum AttachArg {
 enum OutputArg {
     /// Lines for people
     Text,
-    /// One JSON object per line
+    /// JSON: an object per line, or one document
     Json,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum SeverityArg {
+    /// Any finding
+    Info,
+    /// A defect that harms nobody yet
+    Low,
+    /// It will harm, or harms a little
+    Warning,
+    /// Lookups fail, or wait for seconds
+    High,
+}
+
+impl SeverityArg {
+    fn severity(self) -> Severity {
+        match self {
+            Self::Info => Severity::Info,
+            Self::Low => Severity::Low,
+            Self::Warning => Severity::Warning,
+            Self::High => Severity::High,
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -293,6 +368,7 @@ pub fn main() -> ExitCode {
         Some(Command::Serve(args)) => serve::run(args),
         Some(Command::Check(args)) => check::run(args),
         Some(Command::Cost(args)) => cost::run(args),
+        Some(Command::Diagnose(args)) => diagnose::run(args),
     };
     match result {
         Ok(code) => code,

@@ -1,6 +1,7 @@
 //! The rooms behind matching: what events mean to clients, servers and interfaces, and what is wrong.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::Report;
 use crate::capture::counters::CaptureCounters;
@@ -15,6 +16,7 @@ use crate::correlate::servers::Servers;
 use crate::correlate::shadow_cache::ShadowCache;
 use crate::correlate::what_if::WhatIf;
 use crate::findings::{Findings, Ground, Shown, Thresholds, is_ordinary};
+use crate::tally::LookupCounts;
 
 /// What is configured of it.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +29,9 @@ pub struct InsightConfig {
     pub vpc_resolvers: Vec<IpAddr>,
 }
 
+/// How far the watermark moves before it is looked what is due.
+const TICK: Duration = Duration::from_millis(1);
+
 /// Lookups, fallbacks, rates and findings.
 pub struct Insight {
     clients: Clients,
@@ -36,8 +41,11 @@ pub struct Insight {
     cache: ShadowCache,
     what_if: WhatIf,
     findings: Findings,
+    lookups: LookupCounts,
     /// What became known by one event, kept for its room.
     known: Known,
+    /// The watermark when it was last looked what is due.
+    ticked: Timestamp,
 }
 
 /// What one event made known.
@@ -64,7 +72,9 @@ impl Insight {
             cache: ShadowCache::default(),
             what_if: WhatIf::default(),
             findings: Findings::new(config.thresholds),
+            lookups: LookupCounts::default(),
             known: Known::default(),
+            ticked: Timestamp::default(),
         }
     }
 
@@ -81,6 +91,11 @@ impl Insight {
     /// What another configuration would have cost.
     pub fn what_if(&self) -> &WhatIf {
         &self.what_if
+    }
+
+    /// How many lookups ended, and how.
+    pub fn lookups(&self) -> &LookupCounts {
+        &self.lookups
     }
 
     /// What was found.
@@ -110,6 +125,15 @@ impl Insight {
 
     /// Tells that everything before `watermark` was seen.
     pub(super) fn tick(&mut self, watermark: Timestamp, emit: &mut dyn FnMut(Report<'_>)) {
+        // A file moves the watermark with every frame; nothing here waits for so short a time.
+        if watermark.since(self.ticked) >= TICK || watermark < self.ticked {
+            self.judge(watermark, emit);
+        }
+    }
+
+    /// Looks what is due.
+    fn judge(&mut self, watermark: Timestamp, emit: &mut dyn FnMut(Report<'_>)) {
+        self.ticked = watermark;
         let Self { clients, fallbacks, known, .. } = self;
         fallbacks.tick(watermark, &mut |what| known.followed.push(what));
         clients.tick(watermark, &mut |lookup| known.lookups.push(lookup));
@@ -125,7 +149,7 @@ impl Insight {
 
     /// Ends what is still open, at the end of the capture.
     pub(super) fn finish(&mut self, end: Timestamp, emit: &mut dyn FnMut(Report<'_>)) {
-        self.tick(end, emit);
+        self.judge(end, emit);
         let Self { clients, fallbacks, known, .. } = self;
         fallbacks.finish(end, &mut |what| known.followed.push(what));
         clients.finish(end, &mut |lookup| known.lookups.push(lookup));
@@ -155,6 +179,7 @@ impl Insight {
         }
         for lookup in known.lookups.drain(..) {
             self.what_if.add(&lookup);
+            self.lookups.add(&lookup);
             self.show(now, Shown::Lookup(&lookup), emit);
             emit(Report::Lookup(&lookup));
         }

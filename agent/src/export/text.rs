@@ -176,8 +176,7 @@ impl Lines {
     }
 
     fn time(&self, time: Timestamp) -> String {
-        let time = jiff::Timestamp::from_nanosecond(i128::from(time.as_nanos())).unwrap_or_default();
-        time.to_zoned(self.style.zone.clone()).strftime("%H:%M:%S.%3f").to_string()
+        clock(time, &self.style.zone, "%H:%M:%S.%3f")
     }
 
     /// Errors red, what needs a second look yellow.
@@ -319,8 +318,15 @@ fn flags(header: &Header) -> String {
     }
 }
 
-fn server(address: SocketAddr) -> String {
+/// An address, with its port where that is not the ordinary one.
+pub(super) fn server(address: SocketAddr) -> String {
     if address.port() == DNS_PORT { address.ip().to_string() } else { address.to_string() }
+}
+
+/// A time in a zone, as `strftime` writes it.
+pub(super) fn clock(time: Timestamp, zone: &TimeZone, format: &str) -> String {
+    let time = jiff::Timestamp::from_nanosecond(i128::from(time.as_nanos())).unwrap_or_default();
+    time.to_zoned(zone.clone()).strftime(format).to_string()
 }
 
 /// Milliseconds in at most four digits that matter.
@@ -336,7 +342,7 @@ pub fn milliseconds(duration: Duration) -> String {
 }
 
 /// Cuts the middle out: both ends of a name tell.
-fn shorten(text: &str, width: usize) -> String {
+pub(super) fn shorten(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
     }

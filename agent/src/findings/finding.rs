@@ -1,6 +1,7 @@
 //! What is found: who suffers what, how bad it is, how sure, and which line to change.
 
 use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
 use std::time::Duration;
 
 use super::Confidence;
@@ -121,6 +122,18 @@ impl FindingId {
     }
 }
 
+impl FromStr for FindingId {
+    type Err = UnknownFinding;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|id| id.as_str() == text).ok_or_else(|| UnknownFinding(text.to_owned()))
+    }
+}
+
+/// No rule has this name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownFinding(pub String);
+
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Severity {
@@ -135,6 +148,9 @@ pub enum Severity {
 }
 
 impl Severity {
+    /// Every severity, the mildest first.
+    pub const ALL: [Self; 4] = [Self::Info, Self::Low, Self::Warning, Self::High];
+
     /// As it stands in lines, labels and JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -296,8 +312,11 @@ pub struct Finding {
     pub last_seen: Timestamp,
     /// How many times.
     pub count: u64,
-    /// What to believe and what to do, as of the last time that they were written down.
+    /// What to believe and what to do, as it was at its worst and surest; rewritten once a second at most, so that
+    /// numbers in it may lag behind `count`.
     pub details: Details,
+    /// When it opened, changed or closed last.
+    pub changed: Timestamp,
     /// When it closed; `None` while it is open.
     pub closed: Option<Timestamp>,
 }

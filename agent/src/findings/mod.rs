@@ -52,11 +52,15 @@ use crate::dns::Rcode;
 pub use crate::correlate::fingerprint::Confidence;
 pub use finding::{
     Change, Details, Finding, FindingId, Measure, Packet, Quantity, Remedy, RemedyPlace, Severity, Subject,
+    UnknownFinding,
 };
 pub use ledger::{HeldBack, Ledger};
 pub use losses::Losses;
 pub use occurrences::{Occurrences, Strength};
 pub use thresholds::Thresholds;
+
+/// A watermark this much older than an earlier one comes by another clock.
+const CLOCK_STEP: Duration = Duration::from_secs(30);
 
 /// A rule.
 pub trait Detector: Send {
@@ -193,7 +197,7 @@ impl Desk<'_> {
 
     /// Notes that `evidence` sightings were not enough against `lost` packets.
     pub fn hold_back(&mut self, id: FindingId, subject: Subject, evidence: u64, lost: u64) {
-        self.ledger.hold_back(self.context.now, HeldBack { id, subject, evidence, lost });
+        self.ledger.hold_back(HeldBack { id, subject, evidence, lost });
     }
 }
 
@@ -283,7 +287,9 @@ impl Findings {
 
     /// Tells that everything before `watermark` was seen: once a second the rules look around, and findings close.
     pub fn tick(&mut self, watermark: Timestamp, ground: Ground<'_>, emit: &mut dyn FnMut(&Change<'_>)) {
-        if watermark.since(self.second) < Duration::from_secs(1) {
+        // A watermark may stand behind an earlier one while a stream waits; far behind, the clock was set back.
+        let set_back = self.second.since(watermark) > CLOCK_STEP;
+        if !set_back && watermark.since(self.second) < Duration::from_secs(1) {
             return;
         }
         self.second = watermark;

@@ -3,6 +3,7 @@
 //! Input: events and packet results. Output: the public fields. Memory is bounded by [`TallyLimits`].
 
 mod labels;
+mod lookups;
 mod series;
 
 use std::hash::Hash;
@@ -21,6 +22,7 @@ use crate::packet::tcp::StreamCounts;
 
 pub use labels::{BufferSize, MalformedKind, PacketResult, Resolver};
 use labels::{listed, listed_rcode};
+pub use lookups::LookupCounts;
 pub use series::{Buckets, DURATION_BOUNDS, Durations, SIZE_BOUNDS, Series, Sizes, Subject};
 
 /// The bounds of counting.
