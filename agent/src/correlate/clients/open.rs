@@ -348,8 +348,8 @@ impl Open {
         if types.is_negative() { Stand::After(Wait::Next) } else { Stand::After(Wait::Grace) }
     }
 
-    /// The lookup, with what only its end tells.
-    pub(super) fn end(self) -> (Lookup, Walk) {
+    /// The lookup, with what only its end tells. `cut`: it did not end by itself, so nobody knows what would have come.
+    pub(super) fn end(self, cut: bool) -> (Lookup, Walk) {
         let Self { mut lookup, walk, burst, .. } = self;
         let last = lookup.candidates.len().saturating_sub(1);
         let answers = |candidate: &Candidate| Types::of(candidate).any(Verdict::Answer);
@@ -373,11 +373,8 @@ impl Open {
         };
         lookup.search = walk.known.search.clone();
         let walked = !walk.as_is && (walk.position.is_some() || lookup.candidates.len() > 2);
-        if lookup.outcome == LookupOutcome::NoData
-            && walked
-            && !walk.ambiguous
-            && stops(lookup.candidates.last())
-        {
+        let stopped = walked && !walk.ambiguous && !burst && !cut && stops(lookup.candidates.last());
+        if lookup.outcome == LookupOutcome::NoData && stopped {
             lookup.outcome = LookupOutcome::Stopped;
             lookup.remaining = remaining(&lookup, &walk);
         }
@@ -490,6 +487,7 @@ fn ask(sent: &Sent, qtype: RecordType) -> Ask {
         id: sent.header.id,
         qtype,
         edns: sent.edns.map(|edns| edns.udp_payload_size),
+        authentic_data: sent.header.authentic_data(),
         sent: sent.time,
         again: Vec::new(),
         reply: Reply::Waiting,

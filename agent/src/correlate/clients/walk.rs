@@ -86,10 +86,13 @@ impl Walk {
             None => true,
         };
         if base > 0 && searched && qname.is_below(first) {
-            walk.ambiguous = match (walk.known.ndots, walk.known.walked_dots) {
-                (Some(ndots), _) => dots(labels) >= usize::from(ndots),
-                (None, walked) => walked.is_none_or(|walked| dots(labels) > walked),
-            };
+            // Hardly anybody writes a name of three labels and his own domain behind it in full.
+            let long = base >= 3;
+            walk.ambiguous = !long
+                && match (walk.known.ndots, walk.known.walked_dots) {
+                    (Some(ndots), _) => dots(labels) >= usize::from(ndots),
+                    (None, walked) => walked.is_none_or(|walked| dots(labels) > walked),
+                };
             walk.base_labels = base;
             walk.position = Some(0);
             walk.as_is = false;
