@@ -14,6 +14,7 @@ macro_rules! tell {
 
 mod check;
 mod diagnose;
+mod explain;
 mod record;
 mod serve;
 mod watch;
@@ -68,6 +69,8 @@ enum Command {
     Serve(ServeArgs),
     /// Can I capture here? Kernel, permissions, interfaces, and why each is watched
     Check(LiveArgs),
+    /// Print the page of a finding, or a table of all findings
+    Explain(ExplainArgs),
 }
 
 /// Where to capture.
@@ -213,6 +216,13 @@ struct DiagnoseArgs {
     /// Colour
     #[arg(long, value_enum, default_value_t = ColourArg::Auto)]
     color: ColourArg,
+}
+
+#[derive(Args)]
+struct ExplainArgs {
+    /// The finding, as it is named in lines and reports
+    #[arg(value_name = "FINDING")]
+    id: Option<String>,
 }
 
 #[derive(Args)]
@@ -365,6 +375,7 @@ pub fn main() -> ExitCode {
         Some(Command::Serve(args)) => serve::run(args),
         Some(Command::Check(args)) => check::run(args),
         Some(Command::Diagnose(args)) => diagnose::run(args),
+        Some(Command::Explain(args)) => explain::run(args),
     };
     match result {
         Ok(code) => code,
