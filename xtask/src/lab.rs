@@ -4,6 +4,7 @@
 //! `target/lab/run/`, and [`Lab`] takes everything down again when it is dropped.
 
 mod clients;
+mod pods;
 mod resolvers;
 mod topology;
 
@@ -14,30 +15,42 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 
-pub use clients::{Libc, getaddrinfo};
+pub use clients::{Client, Rounds, prepare};
+pub use pods::{COREDNS, INCIDENT_PODS, PODS, Pod};
 pub use topology::{
-    COREDNS, HOST_RESOLVER, NODE, NODE_IP, NODE_IP6, PODS, Pod, SERVICE_IP, SERVICE_IP6, VPC, VPC_RESOLVER,
-    VPC_RESOLVER6,
+    FRAGMENTED, HOST_RESOLVER, IMDS, NODE, NODE_CACHE, NODE_IP, NODE_IP6, PAIR_CONFLICT, SERVFAIL,
+    SERVICE_IP, SERVICE_IP6, SLOW, VPC, VPC_RESOLVER, VPC_RESOLVER6, WRONG_SOURCE, fill,
 };
 
 use crate::setup::{self, Part};
 use crate::{child, netns, shell};
-use resolvers::RESOLVERS;
+use resolvers::{INCIDENT_RESOLVERS, RESOLVERS, Resolver};
 
 /// What `cargo xtask lab` can do.
 #[derive(Subcommand)]
 pub enum Action {
     /// Raise the lab and leave it up; one that is up or half up is taken down first
-    Up,
+    Up {
+        /// With the pods and the resolvers of the incidents
+        #[arg(long)]
+        incidents: bool,
+    },
     /// Take the lab down: end its resolvers, remove its namespaces and their files in /etc/netns
     Down,
     /// Say what is up and which resolvers answer
     Status,
+    /// Resolve a name in a pod by every kind of client, one after the other
+    Clients {
+        /// A pod's name
+        pod: String,
+        /// The name, with a final dot or to be sought over the search list
+        name: String,
+    },
     /// Run a command in a pod (shop/cart), in the node (node) or in the VPC (vpc)
     Exec {
         /// A pod's name, `node` or `vpc`
@@ -51,9 +64,12 @@ pub enum Action {
 /// Does what the command line asked for.
 pub fn run(action: &Action) -> Result<()> {
     match action {
-        Action::Up => {
+        Action::Up { incidents } => {
             setup::ensure(&[Part::Lab])?;
-            let lab = Lab::up()?;
+            let mut lab = Lab::up()?;
+            if *incidents {
+                lab.add_incidents()?;
+            }
             describe();
             lab.leave_up();
             println!(
@@ -63,6 +79,7 @@ pub fn run(action: &Action) -> Result<()> {
         }
         Action::Down => down(),
         Action::Status => status(),
+        Action::Clients { pod, name } => every_client(pod, name),
         Action::Exec { place, command } => exec(place, command),
     }
 }
@@ -87,16 +104,31 @@ impl Lab {
         clean().context("failed to take down the lab that was there")?;
         // The guard exists before the first namespace does: an error below takes down what there is.
         let mut lab = Self { children: Vec::new(), _lock: lock, leave_up: false };
-        clients::compile()?;
+        clients::compile(&[Client::Musl123, Client::Glibc])?;
         make_etc_netns()?;
         topology::build()?;
-        for resolver in RESOLVERS {
-            lab.children.push(resolver.start()?);
+        lab.start(RESOLVERS)?;
+        Ok(lab)
+    }
+
+    /// Adds what the incidents need: their pods, and the resolvers that answer wrongly or not at all.
+    pub fn add_incidents(&mut self) -> Result<()> {
+        topology::build_incidents()?;
+        netns::set(NODE, &[("net/netfilter/nf_conntrack_acct", "1")])?;
+        netns::nft(NODE, &topology::fill(include_str!("../lab/incidents/faults.nft"))?)?;
+        self.start(INCIDENT_RESOLVERS)
+    }
+
+    /// Starts resolvers and waits until each answers.
+    fn start(&mut self, resolvers: &[Resolver]) -> Result<()> {
+        let first = self.children.len();
+        for resolver in resolvers {
+            self.children.push(resolver.start()?);
         }
-        for (resolver, child) in RESOLVERS.iter().zip(&mut lab.children) {
+        for (resolver, child) in resolvers.iter().zip(&mut self.children[first..]) {
             resolver.wait_until_it_answers(child)?;
         }
-        Ok(lab)
+        Ok(())
     }
 
     /// `program` on the node: in the namespace that has the pods' wires, the uplink and lo.
@@ -111,10 +143,10 @@ impl Lab {
 
     /// The pod `namespace/name`.
     pub fn pod(&self, name: &str) -> Result<&'static Pod> {
-        topology::pod(name)
+        pods::pod_of(name)
     }
 
-    /// All pods, the resolver's own among them ([`COREDNS`]).
+    /// The pods that are always there, the resolver's own among them ([`COREDNS`]).
     pub fn pods(&self) -> &'static [Pod] {
         PODS
     }
@@ -192,7 +224,7 @@ fn clean() -> Result<Vec<String>> {
         Err(error) if failed.is_ok() => failed = Err(error),
         Err(_) => {}
     };
-    for resolver in RESOLVERS.iter().rev() {
+    for resolver in RESOLVERS.iter().chain(INCIDENT_RESOLVERS).rev() {
         note(
             resolver
                 .stop()
@@ -281,12 +313,30 @@ fn status() -> Result<()> {
     Ok(())
 }
 
+/// Resolves `name` by each client and shows what it said; a client that fails is a result, not an error.
+fn every_client(pod: &str, name: &str) -> Result<()> {
+    setup::ensure(&[Part::Clients])?;
+    let pod = pods::pod_of(pod)?;
+    if !netns::exists(pod.netns) {
+        bail!("the lab is down; cargo xtask lab up raises it");
+    }
+    for &client in Client::ALL {
+        println!("\n== {}, whose stub resolver is: {}", client.name(), client.fingerprint());
+        println!("$ {}", client.typed(&[name]));
+        let mut command = client.command(pod.netns, &[name], Rounds::ONE);
+        // glibc waits 40 s and more where nobody answers.
+        let finished = child::finish_within(&mut command, Duration::from_secs(60))?;
+        print!("{}{}", finished.stdout, finished.stderr);
+    }
+    Ok(())
+}
+
 /// Runs a command in the standing lab, on the terminal, and ends with its status.
 fn exec(place: &str, command: &[String]) -> Result<()> {
     let name = match place {
         "node" => NODE,
         "vpc" => VPC,
-        pod => topology::pod(pod).context("a place is a pod, node or vpc")?.netns,
+        pod => pods::pod_of(pod).context("a place is a pod, node or vpc")?.netns,
     };
     if !netns::exists(name) {
         bail!("the lab is down; cargo xtask lab up raises it");

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
+use crate::lab;
 use crate::shell::{on_path, run};
 use crate::toolchain::{self, BPF_LINKER_VERSION, BpfToolchain, Compiler};
 
@@ -19,6 +20,8 @@ pub enum Part {
     Build,
     /// Network namespaces, resolvers and clients: for the lab, the demo and the tests in namespaces.
     Lab,
+    /// Stub resolvers of every kind, of which some are built here: for the incidents and the labelled captures.
+    Clients,
     /// promtool, which checks the exposition and the rules.
     Promtool,
     /// Programs that must read our recordings, and judge what we read.
@@ -33,6 +36,7 @@ pub enum Part {
 
 /// A program that must be there, and the Debian package that brings it.
 struct Tool {
+    /// Its name, or the absolute path of a file for a package that brings no program.
     program: &'static str,
     package: &'static str,
 }
@@ -57,6 +61,18 @@ impl Part {
             tool("python3", "python3"),
             tool("tcpdump", "tcpdump"),
             tool("dnsperf", "dnsperf"),
+        ];
+        const CLIENTS: &[Tool] = &[
+            tool("ip", "iproute2"),
+            tool("gcc", "gcc"),
+            tool("musl-gcc", "musl-tools"),
+            tool("go", "golang-go"),
+            tool("/usr/include/ares.h", "libc-ares-dev"),
+            tool("node", "nodejs"),
+            tool("busybox", "busybox-static"),
+            tool("dig", "bind9-dnsutils"),
+            tool("kdig", "knot-dnsutils"),
+            tool("python3", "python3"),
         ];
         const PROMTOOL: &[Tool] = &[tool("promtool", "prometheus")];
         const READERS: &[Tool] = &[tool("tcpdump", "tcpdump"), tool("tshark", "tshark")];
@@ -84,6 +100,7 @@ impl Part {
         match self {
             Self::Build => BUILD,
             Self::Lab => LAB,
+            Self::Clients => CLIENTS,
             Self::Promtool => PROMTOOL,
             Self::Readers => READERS,
             Self::Bench => BENCH,
@@ -117,6 +134,9 @@ pub fn ensure(parts: &[Part]) -> Result<()> {
         .collect();
     if !missing.is_empty() {
         bail!("still missing after the installation: {}", missing.join(", "));
+    }
+    if parts.contains(&Part::Clients) {
+        lab::prepare()?;
     }
     Ok(())
 }
@@ -267,7 +287,8 @@ fn write_policy(path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn step(what: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+/// Does `work` between two lines that say what it is and how long it took.
+pub fn step(what: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
     println!("setup: {what}");
     let start = Instant::now();
     work()?;

@@ -32,7 +32,7 @@ const END_TO_END: [Stage; 5] = [
 
 /// Runs all stages, also after one that failed, and fails if one did.
 pub fn run_all(end_to_end: bool) -> Result<()> {
-    let mut parts = vec![Part::Build, Part::Lab, Part::Promtool, Part::Readers];
+    let mut parts = vec![Part::Build, Part::Lab, Part::Clients, Part::Promtool, Part::Readers];
     if end_to_end {
         parts.extend([Part::Fuzz, Part::Guests]);
     }

@@ -4,7 +4,7 @@
 #   agent/tests/data/record.sh && UPDATE_EXPECT=1 cargo test -p nslookout --test replay
 set -eu
 data=$(cd "$(dirname "$0")" && pwd)
-source=$data/../../../xtask/lab/getaddrinfo.c
+source=$data/../../../xtask/lab/clients/getaddrinfo.c
 work=$(mktemp -d)
 C="ip netns exec nslcap-client"
 S="ip netns exec nslcap-server"

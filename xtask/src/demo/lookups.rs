@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::lab::{
-    HOST_RESOLVER, Lab, Libc, NODE_IP, Pod, SERVICE_IP, SERVICE_IP6, VPC_RESOLVER, getaddrinfo,
+    Client as Program, HOST_RESOLVER, Lab, NODE_IP, Pod, SERVICE_IP, SERVICE_IP6, VPC_RESOLVER,
 };
 
 /// An address beyond the uplink where nobody answers, not even with an error.
@@ -81,7 +81,7 @@ fn nobody_answers(lab: &Lab) -> Result<Lookup> {
 fn musl(lab: &Lab) -> Result<Vec<Lookup>> {
     let pod = lab.pod("shop/cart")?;
     let client = Client { name: "shop/cart, musl getaddrinfo", address: pod.address, server: SERVICE_IP };
-    let program = getaddrinfo(Libc::Musl);
+    let program = Program::Musl123.program().unwrap_or_default();
     let resolve =
         |heading: &str, name: &str, expected| in_pod(lab, pod, heading, &program, &[name], expected);
     // musl before 1.2.4 stays on UDP; a newer one asks again over TCP, which does no harm to the verdict.
@@ -108,7 +108,7 @@ fn musl(lab: &Lab) -> Result<Vec<Lookup>> {
 fn glibc(lab: &Lab) -> Result<Vec<Lookup>> {
     let pod = lab.pod("shop/batch")?;
     let client = Client { name: "shop/batch, glibc getaddrinfo", address: pod.address, server: SERVICE_IP };
-    let program = getaddrinfo(Libc::Glibc);
+    let program = Program::Glibc.program().unwrap_or_default();
     let resolve =
         |heading: &str, name: &str, expected| in_pod(lab, pod, heading, &program, &[name], expected);
     let mut fallback = pair(client, "login.shop.example.", ["NOERROR", "NOERROR"]);
@@ -185,7 +185,7 @@ fn host(lab: &Lab) -> Vec<Lookup> {
         on_node(
             lab,
             "a host process asks the stub on lo, which asks the VPC resolver",
-            getaddrinfo(Libc::Glibc),
+            Program::Glibc.program().unwrap_or_default(),
             &["assets.shop.example"],
             through_stub,
         ),

@@ -11,7 +11,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::topology::{self, HOST_RESOLVER, NODE, SERVICE_IP, SERVICE_IP6, VPC, VPC_RESOLVER, VPC_RESOLVER6};
+use super::topology::{
+    self, FRAGMENTED, HOST_RESOLVER, NODE, NODE_CACHE, PAIR_CONFLICT, SERVICE_IP, SERVICE_IP6, SLOW, VPC,
+    VPC_RESOLVER, VPC_RESOLVER6,
+};
 use crate::{child, netns, shell};
 
 /// One resolver of the lab.
@@ -68,6 +71,41 @@ pub const RESOLVERS: &[Resolver] = &[
     },
 ];
 
+/// The resolvers of the incidents. What they answer wrongly is not probed, but that they are there.
+pub const INCIDENT_RESOLVERS: &[Resolver] = &[
+    Resolver {
+        name: "faulty",
+        program: "unbound",
+        netns: "nslookout-dns-faulty",
+        template: include_str!("../../lab/incidents/faulty.unbound.conf"),
+        probes: &[
+            (ASKER, PAIR_CONFLICT, &["hub.home.example", "A"]),
+            (ASKER, FRAGMENTED, &["large.example", "A", "+tcp"]),
+        ],
+    },
+    Resolver {
+        name: "slow",
+        program: "python3",
+        netns: "nslookout-dns-faulty",
+        template: include_str!("../../lab/incidents/slow.conf"),
+        probes: &[(ASKER, SLOW, &["www.example.test", "A"])],
+    },
+    Resolver {
+        name: "two-homed",
+        program: "unbound",
+        netns: "nslookout-dns-two-homed",
+        template: include_str!("../../lab/incidents/two-homed.unbound.conf"),
+        probes: &[(ASKER, "10.1.0.4", &["www.example.test", "A"])],
+    },
+    Resolver {
+        name: "node-cache",
+        program: "unbound",
+        netns: NODE,
+        template: include_str!("../../lab/incidents/node-cache.unbound.conf"),
+        probes: &[(ASKER, NODE_CACHE, &["www.example.test", "A"])],
+    },
+];
+
 /// Where logs, configurations and process IDs are.
 pub fn run_dir() -> PathBuf {
     super::dir().join("run")
@@ -87,7 +125,9 @@ impl Resolver {
         if self.template.contains("@HOSTS@") {
             fs::write(&hosts, vpc_hosts()).with_context(|| format!("failed to write {}", hosts.display()))?;
         }
-        let text = topology::fill(self.template)?.replace("@HOSTS@", &hosts.to_string_lossy());
+        let text = topology::fill(self.template)?
+            .replace("@HOSTS@", &hosts.to_string_lossy())
+            .replace("@LARGE@", &large_zone());
         fs::write(&config, text).with_context(|| format!("failed to write {}", config.display()))?;
 
         let log = File::create(self.file("log"))
@@ -95,6 +135,7 @@ impl Resolver {
         let mut command = netns::command(self.netns, &self.executable()?.to_string_lossy());
         match self.program {
             "unbound" => command.args(["-d", "-c"]).arg(&config),
+            "python3" => command.arg(shell::workspace().join("xtask/lab/incidents/slow.py")).arg(&config),
             _ => command.arg("--keep-in-foreground").arg(format!("--conf-file={}", config.display())),
         };
         // A group of its own: Ctrl-C at the terminal is for the task, which then takes the lab down in order.
@@ -250,6 +291,11 @@ fn vpc_hosts() -> String {
     include_str!("../../lab/vpc.hosts").lines().map(|line| format!("{line}\n")).chain(big).collect()
 }
 
+/// A name with 200 addresses, 3,244 bytes of answer: three fragments on a wire of 1,500 bytes.
+fn large_zone() -> String {
+    (1..=200).map(|host| format!("  local-data: \"large.example. 60 A 20.111.6.{host}\"\n")).collect()
+}
+
 /// Marks that the lab made `/etc/netns`, so that `down` knows to take it away.
 pub fn etc_marker() -> PathBuf {
     run_dir().join("made-etc-netns")
@@ -258,11 +304,15 @@ pub fn etc_marker() -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::topology::{COREDNS, PODS};
+    use crate::lab::pods::{COREDNS, PODS};
 
     #[test]
     fn the_cluster_resolver_is_in_its_pod() {
-        assert!(RESOLVERS.iter().any(|resolver| resolver.netns == topology::pod(COREDNS).unwrap().netns));
+        assert!(
+            RESOLVERS
+                .iter()
+                .any(|resolver| resolver.netns == crate::lab::pods::pod_of(COREDNS).unwrap().netns)
+        );
         assert!(PODS.iter().any(|pod| pod.netns == ASKER));
     }
 
