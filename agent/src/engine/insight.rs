@@ -127,7 +127,12 @@ impl Insight {
         for second in &seconds {
             self.show(watermark, Shown::LinkLocal(second), emit);
         }
-        let ground = Ground { servers: &self.servers, what_if: &self.what_if, cache: self.cache.savings() };
+        let ground = Ground {
+            servers: &self.servers,
+            what_if: &self.what_if,
+            cache: self.cache.savings(),
+            fallbacks: &self.fallbacks,
+        };
         self.findings.tick(watermark, ground, &mut |change| emit(Report::Finding(*change)));
     }
 
@@ -139,6 +144,7 @@ impl Insight {
         clients.finish(end, &mut |lookup| known.lookups.push(lookup));
         self.tell(end, emit);
         self.show(end, Shown::Second, emit);
+        self.show(end, Shown::End, emit);
     }
 
     /// Is told the source's counters, about once a second.
@@ -171,7 +177,12 @@ impl Insight {
     }
 
     fn show(&mut self, now: Timestamp, shown: Shown<'_>, emit: &mut dyn FnMut(Report<'_>)) {
-        let ground = Ground { servers: &self.servers, what_if: &self.what_if, cache: self.cache.savings() };
+        let ground = Ground {
+            servers: &self.servers,
+            what_if: &self.what_if,
+            cache: self.cache.savings(),
+            fallbacks: &self.fallbacks,
+        };
         self.findings.show(now, shown, ground, &mut |change| emit(Report::Finding(*change)));
     }
 }
