@@ -1,13 +1,23 @@
 //! Truncated responses and what followed: TCP, another server, nothing (RFC 7766 section 5).
+//!
+//! [`truncated`] keeps what waits for its verdict, [`connections`] tells which connections come about, [`whole`] which
+//! queries have a whole answer already. Judged is the client's side alone, or a file that does not say.
+
+mod connections;
+mod truncated;
+mod whole;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::fingerprint::Fingerprint;
-use super::{ClientId, Event};
+use super::{ClientId, Event, Outcome, Transaction};
 use crate::capture::frame::{Place, Timestamp};
 use crate::dns::Question;
-use crate::packet::{Flow, TcpHeader};
+use crate::packet::{Flow, TcpHeader, Transport};
+use connections::{Connections, Seen, Tried};
+use truncated::Truncated;
+use whole::WholeAnswers;
 
 /// A response with TC over UDP, and what its client did next.
 #[derive(Clone, Debug, PartialEq)]
@@ -109,10 +119,6 @@ pub struct Segment<'a> {
     pub data: usize,
 }
 
-/// Follows truncated responses and connections.
-#[derive(Debug, Default)]
-pub struct Fallbacks {}
-
 /// Something that became known.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Followed {
@@ -122,16 +128,79 @@ pub enum Followed {
     Attempt(Attempt),
 }
 
+/// Follows truncated responses and connections.
+#[derive(Debug, Default)]
+pub struct Fallbacks {
+    truncated: Truncated,
+    connections: Connections,
+    whole: WholeAnswers,
+}
+
 impl Fallbacks {
-    /// Takes an event.
-    pub fn event(&mut self, _event: &Event, _emit: &mut dyn FnMut(Followed)) {}
+    /// Takes an event. What is ordinary costs a few comparisons, and a note of 16 bytes of each answer over UDP.
+    pub fn event(&mut self, event: &Event, emit: &mut dyn FnMut(Followed)) {
+        match event {
+            Event::Closed(transaction) if transaction.parties.at_client() && !transaction.echo => {
+                self.closed(transaction, emit);
+            }
+            Event::Opened(sent) if sent.parties.transport == Transport::Tcp && sent.parties.at_client() => {
+                if let Some(question) = &sent.question {
+                    self.truncated.asked(&sent.parties, question);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn closed(&mut self, transaction: &Transaction, emit: &mut dyn FnMut(Followed)) {
+        let Transaction { parties, query, outcome, .. } = transaction;
+        match (parties.transport, outcome) {
+            (Transport::Tcp, _) => self.truncated.closed_over_tcp(transaction, emit),
+            (Transport::Udp, Outcome::Answered { response, .. }) if response.header.truncated() => {
+                let whole = self.whole.elsewhere(parties, query.header.id, transaction.ended());
+                self.truncated.add(transaction, response, whole, emit);
+            }
+            (Transport::Udp, Outcome::Answered { response, .. }) => {
+                self.whole.note(parties, query.header.id, response.rcode, transaction.ended());
+                self.truncated.answered_whole(transaction, response, emit);
+            }
+            _ => {}
+        }
+    }
 
     /// Takes a TCP segment.
-    pub fn segment(&mut self, _segment: &Segment<'_>, _emit: &mut dyn FnMut(Followed)) {}
+    pub fn segment(&mut self, segment: &Segment<'_>, emit: &mut dyn FnMut(Followed)) {
+        let Some(seen) = self.connections.segment(segment) else { return };
+        let (client, server) = (seen.client, seen.server);
+        match seen.what {
+            Seen::Trying => self.truncated.tried(segment.time, client, server, false),
+            Seen::Data => self.truncated.tried(segment.time, client, server, true),
+            Seen::Failed(tried) => self.failed(tried, Obstacle::Reset, emit),
+        }
+    }
+
+    /// A connection did not come about.
+    fn failed(&mut self, tried: Tried, obstacle: Obstacle, emit: &mut dyn FnMut(Followed)) {
+        let after_truncation = self.truncated.blocked(&tried, obstacle, emit);
+        let Tried { client, client_port, server, began, syns, .. } = tried;
+        let attempt = Attempt { client, client_port, server, began, syns, obstacle, after_truncation };
+        emit(Followed::Attempt(attempt));
+    }
 
     /// Judges what has waited long enough; everything before `watermark` was seen.
-    pub fn tick(&mut self, _watermark: Timestamp, _emit: &mut dyn FnMut(Followed)) {}
+    pub fn tick(&mut self, watermark: Timestamp, emit: &mut dyn FnMut(Followed)) {
+        while let Some(tried) = self.connections.silent(watermark) {
+            self.failed(tried, Obstacle::Silence, emit);
+        }
+        self.truncated.tick(watermark, emit);
+    }
 
     /// Ends what still waits, at the end of the capture.
-    pub fn finish(&mut self, _end: Timestamp, _emit: &mut dyn FnMut(Followed)) {}
+    pub fn finish(&mut self, end: Timestamp, emit: &mut dyn FnMut(Followed)) {
+        self.tick(end, emit);
+        self.truncated.finish(emit);
+    }
 }
+
+#[cfg(test)]
+mod tests;

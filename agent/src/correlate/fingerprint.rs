@@ -1,7 +1,11 @@
-//! Which stub resolver a client has, by its habits on the wire (facts.md section 1.3).
+//! Which stub resolver a client has, by its habits on the wire (facts.md sections 1.3 and 8).
+//!
+//! [`habits`] counts signs as they come, [`verdict`] weighs them when somebody asks.
 
-use super::lookups::Lookup;
-use super::{Sent, Transaction};
+mod habits;
+mod verdict;
+
+pub use habits::Habits;
 
 /// A stub resolver, as far as the wire tells them apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -80,25 +84,5 @@ pub struct Fingerprint {
     pub because: &'static str,
 }
 
-/// The habits of one client. Of fixed size.
-#[derive(Clone, Debug, Default)]
-pub struct Habits {}
-
-impl Habits {
-    /// A query was sent for the first time.
-    pub fn sent(&mut self, _sent: &Sent) {}
-
-    /// A query was sent again.
-    pub fn again(&mut self, _sent: &Sent) {}
-
-    /// A transaction ended.
-    pub fn closed(&mut self, _transaction: &Transaction) {}
-
-    /// A lookup ended.
-    pub fn looked_up(&mut self, _lookup: &Lookup) {}
-
-    /// What they say.
-    pub fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::default()
-    }
-}
+#[cfg(test)]
+mod tests;

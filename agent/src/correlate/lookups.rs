@@ -3,12 +3,13 @@
 //! Input: the client's events. Output: [`Lookup`]. Deliberately absent: I/O, clocks, judgement.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::ClientId;
 use super::fingerprint::Fingerprint;
 use super::resolv_conf::SearchSource;
 use crate::capture::frame::Timestamp;
-use crate::dns::{Name, Rcode, RecordType};
+use crate::dns::{Name, Rcode, RecordType, Response};
 use crate::packet::Transport;
 
 /// What one stub resolver call asked: its questions over all candidates of the search list.
@@ -30,10 +31,14 @@ pub struct Lookup {
     pub ended: Timestamp,
     /// Messages sent: every query as often as it was sent, over UDP and TCP.
     pub queries: u32,
-    /// Those of them for candidates that did not win.
+    /// Those of them for candidates that did not win; 0 where none did.
     pub wasted: u32,
     /// Where the search list is known from.
     pub source: SearchSource,
+    /// The search list in its order, as far as it is known; what was inferred may lack its end.
+    pub search: Option<Arc<[Name]>>,
+    /// `ndots` of the client, where it was told.
+    pub ndots: Option<u8>,
     /// Candidates that were left when it stopped at NODATA.
     pub remaining: Vec<Name>,
     /// The server walked the search list itself (CoreDNS autopath): a synthetic CNAME from the name asked.
@@ -85,17 +90,17 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// What the client took for the answer to `qtype`: the first usable one, else the last that there is; `None` where
-    /// it was not asked, or nothing came.
+    /// What the client took for the answer to `qtype`: the first whole response that it could use, else the first
+    /// truncated one, else the first error; `None` where it was not asked, or nothing came.
     pub fn result(&self, qtype: RecordType) -> Option<Verdict> {
-        let mut verdicts =
-            self.asks.iter().filter(|ask| ask.qtype == qtype).filter_map(|ask| match &ask.reply {
-                Reply::Answered(answer) => Some(answer.verdict),
-                _ => None,
-            });
-        let first = verdicts.next()?;
-        let usable = |verdict: &Verdict| !matches!(verdict, Verdict::ServFail | Verdict::Error);
-        if usable(&first) { Some(first) } else { verdicts.find(usable).or(Some(first)) }
+        let answers = self.asks.iter().filter(|ask| ask.qtype == qtype).filter_map(Ask::answer);
+        // Several servers may have been asked at once: the first to respond is heard.
+        answers.min_by_key(|answer| (!answer.is_usable(), answer.truncated, answer.at)).map(|a| a.verdict)
+    }
+
+    /// Messages that were sent for it.
+    pub fn messages(&self) -> u32 {
+        self.asks.iter().map(Ask::messages).sum()
     }
 
     /// Was this type asked?
@@ -104,7 +109,8 @@ impl Candidate {
     }
 }
 
-/// One transaction of a lookup.
+/// One transaction of a lookup. A query that is sent again after it was answered (glibc repeats the first of a pair, musl
+/// after SERVFAIL) is an ask of its own, with the same ID and port.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ask {
     /// Who was asked.
@@ -125,6 +131,26 @@ pub struct Ask {
     pub again: Vec<Timestamp>,
     /// What came of it.
     pub reply: Reply,
+}
+
+impl Ask {
+    /// The response, if there is one.
+    pub fn answer(&self) -> Option<&Answer> {
+        match &self.reply {
+            Reply::Answered(answer) => Some(answer),
+            _ => None,
+        }
+    }
+
+    /// How often it was sent.
+    pub fn messages(&self) -> u32 {
+        1 + self.again.len() as u32
+    }
+
+    /// When it was sent last.
+    pub fn last_sent(&self) -> Timestamp {
+        self.again.last().map_or(self.sent, |again| self.sent.max(*again))
+    }
 }
 
 /// What came of a query.
@@ -165,6 +191,31 @@ pub struct Answer {
     pub late: bool,
 }
 
+impl Answer {
+    /// What is kept of `response`, which came at `at`.
+    pub fn new(at: Timestamp, response: &Response, late: bool) -> Self {
+        let header = &response.header;
+        let [_, counts @ ..] = header.counts;
+        Self {
+            at,
+            verdict: Verdict::new(response),
+            rcode: response.rcode,
+            length: response.length,
+            truncated: header.truncated(),
+            authoritative: header.authoritative(),
+            recursion_available: header.recursion_available(),
+            soa: response.authority_soa,
+            counts,
+            late,
+        }
+    }
+
+    /// It says whether there are such records; SERVFAIL, REFUSED and their like do not.
+    pub fn is_usable(&self) -> bool {
+        !matches!(self.verdict, Verdict::ServFail | Verdict::Error)
+    }
+}
+
 /// What a response means to a lookup (facts.md, shorthand ANS, ND, NX, SF, RF).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Verdict {
@@ -178,4 +229,22 @@ pub enum Verdict {
     ServFail,
     /// REFUSED or any other code.
     Error,
+}
+
+impl Verdict {
+    fn new(response: &Response) -> Self {
+        match response.rcode {
+            Rcode::NXDOMAIN => Self::NxDomain,
+            Rcode::SERVFAIL => Self::ServFail,
+            Rcode::NOERROR if response.is_nodata() => Self::NoData,
+            // What was left out by truncation is no answer: some resolvers leave out all (facts.md section 3.1).
+            Rcode::NOERROR if response.header.truncated() => {
+                let qtype = response.question.as_ref().map(|question| question.qtype);
+                let answered = response.answers().any(|answer| Some(answer.record_type) == qtype);
+                if answered { Self::Answer } else { Self::NoData }
+            }
+            Rcode::NOERROR => Self::Answer,
+            _ => Self::Error,
+        }
+    }
 }

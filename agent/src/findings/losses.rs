@@ -41,7 +41,8 @@ impl Losses {
     }
 
     /// Packets lost between the last reading before `from` and the first after `until`, or the latest; at `interface`,
-    /// or anywhere where that is `None`. Those before the first reading that is kept are not known.
+    /// or anywhere where that is `None`. What was lost before the first reading that is kept is not counted, unless that
+    /// is the first of all.
     pub fn between(&self, interface: Option<Ifindex>, from: Timestamp, until: Timestamp) -> u64 {
         let count = |reading: &Reading| match interface {
             // What was lost at an unknown place may have been lost here.
@@ -51,7 +52,9 @@ impl Losses {
             }
             None => reading.total,
         };
-        let before = self.readings.iter().rev().find(|reading| reading.time <= from).map_or(0, count);
+        let oldest = self.readings.front().filter(|_| self.readings.len() == MAX_READINGS);
+        let before =
+            self.readings.iter().rev().find(|reading| reading.time <= from).or(oldest).map_or(0, count);
         let after = self.readings.iter().find(|reading| reading.time >= until).or(self.readings.back());
         after.map_or(0, count).saturating_sub(before)
     }

@@ -58,4 +58,10 @@ impl Occurrences {
         let repeated = same >= repetition.of_one_name || past.len() >= repetition.of_one_client;
         (if repeated { Strength::Repeated } else { Strength::Single }, first)
     }
+
+    /// Occurrences that are kept of all clients.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> usize {
+        self.clients.values().map(VecDeque::len).sum()
+    }
 }
