@@ -155,11 +155,12 @@ impl Resolver {
         if self.program != "unbound" {
             return Ok(found);
         }
-        let copy = super::dir().join("bin/unbound");
         super::clients::make_bin_dir()?;
-        // Replaced by name, never written into: an older copy may still run.
-        fs::remove_file(&copy).ok();
-        fs::copy(&found, &copy).with_context(|| format!("failed to copy {}", found.display()))?;
+        let copy = super::dir().join("bin/unbound");
+        let new = copy.with_extension("new");
+        fs::copy(&found, &new).with_context(|| format!("failed to copy {}", found.display()))?;
+        // By name and at once: an older copy may still run, and one just started may not have been read yet.
+        fs::rename(&new, &copy).with_context(|| format!("failed to put {} in place", copy.display()))?;
         Ok(copy)
     }
 
