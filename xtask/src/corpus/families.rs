@@ -6,7 +6,9 @@ mod healthy;
 mod linklocal;
 mod old_musl;
 mod oversize;
+mod packets;
 mod pair_conflict;
+mod rcodes;
 mod replies;
 mod search_stopped;
 mod tcp_blocked;
@@ -29,6 +31,8 @@ pub fn scenarios(set: Set) -> Vec<Scenario> {
         tcp_blocked::scenarios,
         oversize::scenarios,
         replies::scenarios,
+        rcodes::scenarios,
+        packets::scenarios,
         usage::scenarios,
         healthy::scenarios,
     ]

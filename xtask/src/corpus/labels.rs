@@ -33,11 +33,15 @@ pub fn write(scenarios: &[Scenario]) -> Result<()> {
             bail!("{} both may and must not hold {id}", scenario.name);
         }
     }
-    let lines: Vec<String> = scenarios.iter().map(|scenario| label(scenario).to_string()).collect();
     let file = folder().join("labels.json");
     fs::create_dir_all(folder()).with_context(|| format!("failed to create {}", folder().display()))?;
-    fs::write(&file, format!("[\n{}\n]\n", lines.join(",\n")))
-        .with_context(|| format!("failed to write {}", file.display()))
+    fs::write(&file, text(scenarios)).with_context(|| format!("failed to write {}", file.display()))
+}
+
+/// One capture per line, so that a change of a label is a change of one line.
+fn text(scenarios: &[Scenario]) -> String {
+    let lines: Vec<String> = scenarios.iter().map(|scenario| label(scenario).to_string()).collect();
+    format!("[\n{}\n]\n", lines.join(",\n"))
 }
 
 fn label(scenario: &Scenario) -> Value {
@@ -60,4 +64,18 @@ fn label(scenario: &Scenario) -> Value {
         object["resolv_conf"] = json!(pod.resolv_conf);
     }
     object
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::corpus::families;
+    use crate::corpus::scenario::Set;
+
+    #[test]
+    fn the_file_holds_the_labels_of_the_table() {
+        let all: Vec<Scenario> = Set::ALL.iter().flat_map(|&set| families::scenarios(set)).collect();
+        let file = fs::read_to_string(folder().join("labels.json")).unwrap();
+        assert!(file == text(&all), "cargo xtask corpus labels writes them anew");
+    }
 }

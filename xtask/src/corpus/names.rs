@@ -113,3 +113,22 @@ impl Names {
         format!("2001:db8:{:x}::{:x}", self.random.between(1, 4095), self.random.between(1, 4095))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_the_same_each_time_and_differ_by_set() {
+        let names = |set| Names::new(set, "truncated").externals(20);
+        assert_eq!(names(Set::Tuned), names(Set::Tuned));
+        assert!(names(Set::Tuned).iter().all(|name| !names(Set::HeldOut).contains(name)));
+        assert_ne!(names(Set::Tuned), Names::new(Set::Tuned, "late").externals(20));
+    }
+
+    #[test]
+    fn absolute_names_have_one_length() {
+        let names = Names::new(Set::HeldOut, "conntrack").absolute(6);
+        assert!(names.iter().all(|name| name.len() == names[0].len() && name.ends_with('.')), "{names:?}");
+    }
+}

@@ -259,3 +259,20 @@ impl Proof {
         Self::that(&format!("no packet: {filter}"), move |recorded| Ok(recorded.packets(&own)? == 0))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_counted_by_the_second() {
+        // Two seconds with 30 packets each, a pause of two, and 10 more.
+        let times: Vec<f64> = (0..60)
+            .map(|n| 1000.0 + f64::from(n) / 30.0)
+            .chain((0..10).map(|n| 1004.0 + f64::from(n) / 100.0))
+            .collect();
+        assert_eq!(busiest_second(&times), 30);
+        assert_eq!((seconds_over(&times, 30), seconds_over(&times, 10)), (2, 3));
+        assert_eq!((busiest_second(&[]), seconds_over(&[], 1)), (0, 0));
+    }
+}

@@ -17,13 +17,13 @@ use crate::child::{self, Running};
 use crate::lab::Rounds;
 use crate::{netns, shell};
 
-/// Between the start of the programs' end and the end of the capture, where nothing else is said, and around both.
-const MARGIN: Duration = Duration::from_millis(200);
+/// tcpdump hands on a block of packets when it is full or a second old; those of an open block would be lost at its end.
+const TAIL: Duration = Duration::from_millis(1200);
 
 /// Records the scenario with this number, and gives the size of what was kept.
 pub fn record(scenario: &Scenario, number: usize, agent: &str) -> Result<u64> {
-    let folder = super::dir().join("run").join(format!("{}-{}", scenario.set.name(), scenario.name));
-    fs::remove_dir_all(&folder).ok();
+    // Short, since a server's control socket may be in it, and the kernel allows its path 107 octets (unix(7)).
+    let folder = super::dir().join("run").join(format!("{}-{number}", std::process::id()));
     fs::create_dir_all(&folder).with_context(|| format!("failed to create {}", folder.display()))?;
     for (name, text) in &scenario.files {
         fs::write(folder.join(name), text).with_context(|| format!("failed to write {name}"))?;
@@ -36,7 +36,9 @@ pub fn record(scenario: &Scenario, number: usize, agent: &str) -> Result<u64> {
             bail!("did not happen: {} ({})", proof.what, folder.display());
         }
     }
-    keep(&pcap, &labels::capture(scenario))
+    let size = keep(&pcap, &labels::capture(scenario))?;
+    fs::remove_dir_all(&folder).with_context(|| format!("failed to remove {}", folder.display()))?;
+    Ok(size)
 }
 
 /// Lets everything happen, and gives what each program said.
@@ -74,7 +76,11 @@ fn run(scenario: &Scenario, number: usize, folder: &Path, pcap: &Path) -> Result
         late
     });
     let mut capture = capture?;
-    thread::sleep(scenario.linger + MARGIN);
+    thread::sleep(scenario.linger);
+    if !scenario.linger.is_zero() {
+        mark_the_end(&site)?;
+    }
+    thread::sleep(TAIL);
     capture.stop_within("INT", Duration::from_secs(10))?;
     let said = fs::read_to_string(folder.join("tcpdump")).unwrap_or_default();
     if !said.contains("\n0 packets dropped by kernel") {
@@ -84,12 +90,20 @@ fn run(scenario: &Scenario, number: usize, folder: &Path, pcap: &Path) -> Result
     Ok(jobs.iter().map(|(_, _, output)| read(output)).collect())
 }
 
+/// A ping from the first pod: a reader of a file knows no later time than that of the last packet.
+fn mark_the_end(site: &Site) -> Result<()> {
+    let Some(pod) = site.pods.first() else { return Ok(()) };
+    let mut ping = netns::command(pod, "ping");
+    ping.args(["-n", "-c", "1", "-W", "1", site.gateway]);
+    child::finish_within(&mut ping, Duration::from_secs(5)).map(|_| ())
+}
+
 /// tcpdump, once it listens.
 fn start_capture(scenario: &Scenario, site: &Site, folder: &Path, pcap: &Path) -> Result<Running> {
     let words = folder.join("tcpdump");
     let log = File::create(&words).context("failed to create tcpdump's log")?;
     let mut command = netns::command(&site.node, "tcpdump");
-    command.args(["-n", "-s", "0", "-U", "--immediate-mode", "-B", "8192", "-Z", "root", "-i"]);
+    command.args(["-n", "-s", "0", "-B", "8192", "-Z", "root", "-i"]);
     command.arg(Site::interface(scenario.tap)).arg("-w").arg(pcap);
     let capture = Running::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log))?;
     let listens = child::wait_until(Duration::from_secs(10), || {
@@ -98,7 +112,6 @@ fn start_capture(scenario: &Scenario, site: &Site, folder: &Path, pcap: &Path) -
     if !listens {
         bail!("tcpdump does not listen");
     }
-    thread::sleep(MARGIN);
     Ok(capture)
 }
 

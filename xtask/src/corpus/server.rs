@@ -271,7 +271,7 @@ fn bind(at: &Listen<'_>, zones: &[(&str, String)], extra: &str) -> String {
 fn knot(at: &Listen<'_>, zones: &[(&str, String)], extra: &str) -> String {
     let Listen { address, port, folder } = at;
     let mut text = format!(
-        "server:\n    rundir: {folder}\n    listen: {address}@{port}\n    udp-workers: 1\n    tcp-workers: 1\n    \
+        "server:\n    rundir: .\n    listen: {address}@{port}\n    udp-workers: 1\n    tcp-workers: 1\n    \
          background-workers: 1\ndatabase:\n    storage: {folder}\nlog:\n  - target: stderr\n    any: warning\nzone:\n"
     );
     for (apex, file) in zones {
@@ -305,9 +305,9 @@ fn dnsmasq(at: &Listen<'_>, extra: &str) -> String {
 }
 
 fn pdns(at: &Listen<'_>, extra: &str) -> String {
-    let Listen { address, port, folder } = at;
+    let Listen { address, port, .. } = at;
     format!(
-        "daemon=no\nlocal-address={address}\nlocal-port={port}\nsocket-dir={folder}\nsetuid=\nsetgid=\ndnssec=off\n\
+        "daemon=no\nlocal-address={address}\nlocal-port={port}\nsocket-dir=.\nsetuid=\nsetgid=\ndnssec=off\n\
          dont-query=\nhint-file=\nallow-from=0.0.0.0/0\nthreads=1\ndisable-packetcache=yes\nwrite-pid=no\n\
          security-poll-suffix=\nloglevel=3\nexport-etc-hosts=no\nserve-rfc1918=no\nmax-mthreads=512\n\
          root-nx-trust=no\n{extra}"
@@ -335,7 +335,7 @@ fn executable(program: &str) -> Result<String> {
 
 fn spawn(command: &mut Command, folder: &Path) -> Result<Running> {
     let log = File::create(folder.join("log")).context("failed to create a server's log")?;
-    Running::spawn(command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log))
+    Running::spawn(command.current_dir(folder).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log))
 }
 
 /// dig's status is 0 for every reply, whatever it says.

@@ -24,6 +24,8 @@ pub struct Site {
     pub servers: String,
     /// The pods'.
     pub pods: Vec<String>,
+    /// The servers' end of the uplink.
+    pub gateway: &'static str,
 }
 
 impl Site {
@@ -33,6 +35,10 @@ impl Site {
         let site = Self {
             node: format!("{prefix}-n"),
             servers: format!("{prefix}-s"),
+            gateway: match scenario.set {
+                Set::Tuned => "10.0.0.1",
+                Set::HeldOut => "10.9.0.1",
+            },
             pods: (1..=scenario.pods.len()).map(|pod| format!("{prefix}-p{pod}")).collect(),
         };
         site.names().try_for_each(netns::add)?;

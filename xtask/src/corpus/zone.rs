@@ -116,3 +116,17 @@ impl Zone {
 fn absolute(name: &str) -> String {
     if name.ends_with('.') { name.to_owned() } else { format!("{name}.") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_goes_to_the_deepest_zone() {
+        let world = World::cluster().service("api", "shop", 5).record("www.acme.example", 60, "A 192.0.2.1");
+        let text = |apex: &str| world.zones.iter().find(|zone| zone.apex == apex).unwrap().text();
+        assert!(text("cluster.local.").contains("\napi.shop.svc.cluster.local. 5 A 10.96.4."));
+        assert!(text(".").ends_with("\nwww.acme.example. 60 A 192.0.2.1\n"), "{}", text("."));
+        assert!(text(".").starts_with(". 30 SOA ns. hostmaster. 1 "), "{}", text("."));
+    }
+}

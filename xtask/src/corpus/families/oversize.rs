@@ -48,7 +48,7 @@ pub fn scenarios(set: Set) -> Vec<Scenario> {
             (Client::Dig, Kind::Nsd),
             (Client::Dig, Kind::Dnsmasq),
         ],
-        &[(Client::Go, Kind::Knot), (Client::Kdig, Kind::Pdns)],
+        &[(Client::Go, Kind::Knot), (Client::Dig, Kind::Pdns)],
     );
     all.extend(advertised.iter().map(|&(client, kind)| with_edns(set, client, kind)));
     all.push(glibc_edns(set));

@@ -99,7 +99,7 @@ fn positive(set: Set, client: Client, kind: Kind, block: Block) -> Scenario {
     let server = match kind {
         Kind::Responder => Server::responder(set, rules),
         _ => {
-            let world = large.iter().fold(World::cluster(), |world, name| world.big(name, 5, 120));
+            let world = large.iter().fold(World::cluster(), |world, name| world.big(name, 5, 96));
             Server::service(kind, set, world)
         }
     };
@@ -138,7 +138,7 @@ fn only_tcp(set: Set, options: &str, block: Block) -> Scenario {
 }
 
 fn dig(set: Set) -> Scenario {
-    let words = of(set, "dig", "kdig");
+    let (words, time, tries) = of(set, ("dig", "+time=4", "+tries=2"), ("kdig", "+timeout=4", "+retry=1"));
     let name = format!("tcp-blocked-drop-{words}");
     let kind = of(set, Kind::Nsd, Kind::Knot);
     let mut names = Names::new(set, &name);
@@ -150,7 +150,7 @@ fn dig(set: Set) -> Scenario {
         .fault(Block::Drop.rules());
     hosts
         .iter()
-        .fold(scenario, |scenario, name| scenario.program(&[words, "+tcp", "+time=4", "+tries=2", name, "A"]))
+        .fold(scenario, |scenario, name| scenario.program(&[words, "+tcp", time, tries, name, "A"]))
         .limit(12)
         .must("tcp-blocked")
         .proof(Proof::packets(3, "tcp dst port 53 and tcp[tcpflags] & tcp-syn != 0"))
@@ -162,7 +162,7 @@ fn first_lost(set: Set, client: Client, kind: Kind) -> Scenario {
     let mut names = Names::new(set, &name);
     let large = names.external();
     // More than 1,232 bytes, for those with EDNS.
-    let world = World::cluster().big(&large, 5, 120);
+    let world = World::cluster().big(&large, 5, 96);
     Scenario::new(set, name)
         .server(Server::service(kind, set, world))
         .pod(conf(set, &[], ""))
@@ -305,7 +305,7 @@ fn joined_late(set: Set) -> Scenario {
     let scenario = Scenario::new(set, name).server(server).pod(conf(set, &[], ""));
     hosts
         .iter()
-        .fold(scenario, |scenario, name| scenario.program(&[words, "+tcp", "+time=5", name, "A"]))
+        .fold(scenario, |scenario, name| scenario.program(&[words, "+tcp", name, "A"]))
         .join(1000)
         .near("tcp-blocked", "the connections began before the capture, and they work")
         .proof(Proof::no_packet("tcp[tcpflags] & tcp-syn != 0"))

@@ -144,7 +144,7 @@ fn with_tcp(set: Set, client: Client, kind: Kind) -> Scenario {
     // More than 1,232 bytes for those with EDNS, and no more than 768 for musl 1.2.4, which reads no more.
     let count = match client {
         Client::Musl124 => 40,
-        Client::Go | Client::CAres134 | Client::Dig | Client::Kdig => 120,
+        Client::Go | Client::CAres134 | Client::Dig | Client::Kdig => 96,
         _ => 59,
     };
     let scenario = Scenario::new(set, name)

@@ -18,9 +18,9 @@ pub fn scenarios(set: Set) -> Vec<Scenario> {
         unused_aaaa(set, of(set, Client::Musl124, Client::Go), 0),
         unused_aaaa(set, of(set, Client::Go, Client::Glibc), 1),
         aaaa_for_a_minute(set, of(set, Client::Glibc, Client::Musl124)),
-        deep(set, of(set, Kind::Unbound, Kind::Knot), of(set, 7, 8)),
+        deep(set, of(set, Kind::Unbound, Kind::Nsd), of(set, 7, 8)),
         deep(set, of(set, Kind::Bind, Kind::Pdns), of(set, 6, 9)),
-        not_deep(set, of(set, Kind::Unbound, Kind::Knot), 5),
+        not_deep(set, of(set, Kind::Unbound, Kind::Nsd), 5),
         not_deep(set, of(set, Kind::Dnsmasq, Kind::Pdns), of(set, 4, 3)),
     ];
     all.extend(limits(set));
@@ -130,6 +130,7 @@ fn chained(set: Set, name: &str, kind: Kind, depth: usize) -> Scenario {
         .server(Server::service(kind, set, world))
         .pod(conf(set, &[], "edns0"))
         .lookups(Client::Glibc, &one(&host), 4, 400)
+        .proof(Proof::all_resolved())
         .proof(Proof::that("chains of this length", move |recorded| {
             let length = |one: &Transaction| one.answers.iter().filter(|kind| *kind == "CNAME").count();
             Ok(recorded.transactions.iter().filter(|one| length(one) == depth).count() >= 4)
