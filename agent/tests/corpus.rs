@@ -285,3 +285,32 @@ fn is_positive(label: &Label, id: &str) -> bool {
 fn is_near_miss(label: &Label, id: &str) -> bool {
     label.near_miss.contains_key(id)
 }
+
+#[test]
+fn a_verdict_counts_what_is_right_missed_and_wrong() {
+    let label: Label = serde_json::from_str(
+        r#"{"name": "one", "set": "tuned", "must": ["servfail", "refused"], "may": {"old-musl": "few pairs"},
+            "near_miss": {"unanswered": "the repeat is answered"},
+            "fingerprint": {"client": "10.1.0.5", "stub": "glibc"}}"#,
+    )
+    .unwrap();
+    let report: Report = serde_json::from_str(
+        r#"{"findings": [{"id": "servfail", "severity": "low"}, {"id": "old-musl"}, {"id": "unanswered"}],
+            "fingerprints": [{"client": "10.1.0.5", "stub": "go", "confidence": "low"}]}"#,
+    )
+    .unwrap();
+    let scores = judge([(&label, &report)]);
+    let counts = |id: &str| {
+        let score = &scores[id];
+        (score.found, score.missed.len(), score.false_alarms.len())
+    };
+    assert_eq!((counts("servfail"), counts("refused")), ((1, 0, 0), (0, 1, 0)));
+    assert_eq!(scores["unanswered"].false_alarms, ["one (the repeat is answered)"]);
+    assert!(!scores.contains_key("old-musl"));
+    assert_eq!(wrong_fingerprint(&label, &report).unwrap(), "one: glibc is taken for go");
+    assert_eq!(
+        too_bad("unanswered", &scores["unanswered"]).unwrap(),
+        "unanswered: precision 0.000, recall 1.000"
+    );
+    assert_eq!(too_bad("servfail", &scores["servfail"]), None);
+}
