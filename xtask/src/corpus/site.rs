@@ -51,7 +51,7 @@ impl Site {
         netns::nft(&site.node, &rules_of_node(scenario))?;
         if !scenario.beyond.is_empty() {
             let rules = format!(
-                "table ip corpus {{ chain arriving {{ type filter hook input priority 0; {} }} }}",
+                "table ip corpus {{ chain arriving {{ type filter hook input priority 0;\n{}}}\n}}\n",
                 scenario.beyond
             );
             netns::nft(&site.servers, &rules)?;
