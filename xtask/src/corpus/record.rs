@@ -102,9 +102,10 @@ fn mark_the_end(site: &Site) -> Result<()> {
 fn start_capture(scenario: &Scenario, site: &Site, folder: &Path, pcap: &Path) -> Result<Running> {
     let words = folder.join("tcpdump");
     let log = File::create(&words).context("failed to create tcpdump's log")?;
-    let mut command = netns::command(&site.node, "tcpdump");
+    let (netns, interface) = site.tap(scenario.tap);
+    let mut command = netns::command(netns, "tcpdump");
     command.args(["-n", "-s", "0", "-B", "8192", "-Z", "root", "-i"]);
-    command.arg(Site::interface(scenario.tap)).arg("-w").arg(pcap);
+    command.arg(interface).arg("-w").arg(pcap);
     let capture = Running::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log))?;
     let listens = child::wait_until(Duration::from_secs(10), || {
         Ok(fs::read_to_string(&words).is_ok_and(|text| text.contains("listening on")))

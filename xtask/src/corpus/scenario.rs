@@ -79,6 +79,8 @@ pub enum Tap {
     Uplink,
     /// At every interface of the node (`tcpdump -i any`).
     Any,
+    /// At the first pod's own loopback.
+    Loopback,
 }
 
 /// Label of a capture: what must be found in it.
@@ -194,6 +196,13 @@ impl Scenario {
             scenario = scenario.may("old-musl", "the client is musl 1.2.3, and three pairs can already tell");
         }
         scenario
+    }
+
+    /// Adds one round of lookups to the last pod, `delay_ms` after the beginning.
+    pub fn lookups_after(self, delay_ms: u64, client: Client, names: &[String]) -> Self {
+        let work =
+            Work::Lookups { client, names: names.to_vec(), times: 1, pause: Duration::ZERO, only_a: false };
+        self.work_after(Duration::from_millis(delay_ms), work)
     }
 
     /// Adds lookups of A alone to the last pod.

@@ -59,12 +59,13 @@ impl Site {
         Ok(site)
     }
 
-    /// The interface of the node where the capture is taken.
-    pub fn interface(tap: Tap) -> String {
+    /// The namespace and the interface where the capture is taken.
+    pub fn tap(&self, tap: Tap) -> (&str, String) {
         match tap {
-            Tap::Pod => host_end(0),
-            Tap::Uplink => "eth0".to_owned(),
-            Tap::Any => "any".to_owned(),
+            Tap::Pod => (&self.node, host_end(0)),
+            Tap::Uplink => (&self.node, "eth0".to_owned()),
+            Tap::Any => (&self.node, "any".to_owned()),
+            Tap::Loopback => (self.pods.first().unwrap_or(&self.node), "lo".to_owned()),
         }
     }
 

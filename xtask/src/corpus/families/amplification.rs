@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{cluster_conf, conf, node_conf, of};
+use super::{cluster_conf, conf, conf_of, node_conf, of, one};
 use crate::corpus::names::Names;
 use crate::corpus::proof::{Proof, Transaction};
 use crate::corpus::scenario::{Scenario, Set};
@@ -57,6 +57,7 @@ pub fn scenarios(set: Set) -> Vec<Scenario> {
     all.push(health_checks(set, of(set, Client::Glibc, Client::Musl123)));
     all.push(trailing_dots(set, of(set, Client::Musl125, Client::Glibc)));
     all.push(mostly_inside(set, of(set, Client::Glibc, Client::Musl125)));
+    all.push(slowly_from_a_cache(set, of(set, Client::Musl125, Client::Glibc)));
     all.push(autopath(set, of(set, Client::Glibc, Client::Go)));
     all
 }
@@ -230,6 +231,27 @@ fn mostly_inside(set: Set, client: Client) -> Scenario {
             let vain = recorded.transactions.iter().filter(|one| one.rcode == "NXDOMAIN").count();
             Ok(vain > 0 && vain * 10 < recorded.transactions.len() * 3)
         }))
+}
+
+/// As wasteful, but a lookup every two seconds, and the cache on the node answers.
+fn slowly_from_a_cache(set: Set, client: Client) -> Scenario {
+    let name = "amplification-not-slowly";
+    let mut names = Names::new(set, name);
+    let hosts = names.externals(LOOKUPS);
+    let world = World::cluster().hosts(&hosts, 30, &mut names);
+    let (kind, cache) = (of(set, Kind::Unbound, Kind::Knot), "169.254.20.10");
+    let search = ["web.svc.cluster.local", "svc.cluster.local", "cluster.local"];
+    let scenario = Scenario::new(set, name).server(Server::at(kind, cache, world)).pod(conf_of(
+        &search,
+        &[cache],
+        "ndots:5",
+    ));
+    (0_u64..)
+        .zip(&hosts)
+        .fold(scenario, |scenario, (n, host)| scenario.lookups_after(n * 2000, client, &one(host)))
+        .near("search-amplification", "3.5: waste answered from a local cache at low rate")
+        .proof(Proof::all_resolved())
+        .proof(Proof::seen(LOOKUPS * 6, "NXDOMAIN", |one| one.rcode == "NXDOMAIN"))
 }
 
 /// The server walks the list: one candidate each, answered by a CNAME that it makes up.

@@ -49,6 +49,7 @@ pub fn scenarios(set: Set) -> Vec<Scenario> {
     all.push(short_burst(set, "second", of(set, 1250, 1150), 8));
     all.push(seen_twice(set));
     all.push(not_dns(set));
+    all.push(loopback(set));
     all
 }
 
@@ -318,4 +319,30 @@ fn not_dns(set: Set) -> Scenario {
         .no_stub()
         .near("linklocal-rate", "3.4: must not count 169.254.170.2 (ECS)")
         .proof(Proof::packets(2500, "dst host 169.254.170.2"))
+}
+
+/// A stub on the loopback, as systemd-resolved is one; here dnsmasq.
+fn loopback(set: Set) -> Scenario {
+    let name = "linklocal-not-loopback";
+    let (_, lines) = queries(&mut Names::new(set, name), 400);
+    let stub = of(set, "127.0.0.53", "127.0.0.54");
+    let listen = format!("--listen-address={stub}");
+    let words = "dnsmasq -k --conf-file=/dev/null --bind-interfaces --no-resolv --no-hosts --user=root --pid-file= --local-ttl=5";
+    let mut server: Vec<&str> = words.split(' ').collect();
+    server.extend([listen.as_str(), "--address=/example/192.0.2.80"]);
+    let words = dnsperf(stub, of(set, 1250, 1200), 4);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    Scenario::new(set, name)
+        .pod(conf_of(&[], &[stub], ""))
+        .file("queries", lines)
+        .program(&server)
+        .limit(7)
+        .program_after(1000, &words)
+        .tap(Tap::Loopback)
+        .heavy()
+        .near("linklocal-rate", "3.4: must not count 127.0.0.0/8")
+        .near("query-storm", "P9: TTL 0-5 s names")
+        .proof(Proof::that("1,024 packets in a second", |recorded| {
+            Ok(busiest_second(&recorded.times("udp dst port 53")?) >= 1024)
+        }))
 }

@@ -74,6 +74,7 @@ pub fn scenarios(set: Set) -> Vec<Scenario> {
     all.push(two_servers(set));
     all.push(created_between(set));
     all.push(filtered(set));
+    all.push(wildcard_race(set));
     all
 }
 
@@ -259,4 +260,27 @@ fn filtered(set: Set) -> Scenario {
         .may("lame-nodata", "P7: the filter leaves a NODATA without an SOA")
         .proof(Proof::all_resolved())
         .proof(Proof::seen(4, "NODATA", |one| one.nodata))
+}
+
+/// Two names that a wildcard begins to cover between the A and the AAAA of their first lookup.
+fn wildcard_race(set: Set) -> Scenario {
+    let name = "pair-agrees-wildcard-race";
+    let mut names = Names::new(set, name);
+    let wanted = names.externals(2);
+    let (address, address6) = (format!("A {}", names.address()), format!("AAAA {}", names.address6()));
+    let rules = vec![
+        json!({"type": "AAAA", "rcode": 3, "first": 1}),
+        json!({"type": "A", "answer": [address], "delay": 0.02}),
+        json!({"type": "AAAA", "answer": [address6]}),
+    ];
+    Scenario::new(set, name)
+        .server(Server::responder(set, rules))
+        .pod(conf(set, &[], ""))
+        .lookups(of(set, Client::Musl124, Client::Musl125), &wanted, 4, 700)
+        .near("pair-conflict", "3.3: wildcard races; 3.0: once for each of two names")
+        .proof(Proof::failed(2))
+        .proof(Proof::seen(14, "an address", Transaction::found))
+        .proof(Proof::that("one NXDOMAIN for each name", |recorded| {
+            Ok(recorded.transactions.iter().filter(|one| one.rcode == "NXDOMAIN").count() == 2)
+        }))
 }

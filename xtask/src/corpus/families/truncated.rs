@@ -34,6 +34,7 @@ pub fn scenarios(set: Set) -> Vec<Scenario> {
     all.push(second_server(set));
     all.push(joined_late(set));
     all.push(truncated_over_tcp(set));
+    all.push(slip(set));
     all
 }
 
@@ -260,4 +261,35 @@ fn truncated_over_tcp(set: Set) -> Scenario {
         .near("tcp-blocked", "TCP works")
         .linger(3500)
         .proof(Proof::seen(3, "truncated over TCP", |one| one.truncated && one.tcp))
+}
+
+/// A recursor in a pod asks an authoritative server that limits its responses: some come empty with TC=1, as a hint to use
+/// TCP (response rate limiting, "slip").
+fn slip(set: Set) -> Scenario {
+    let name = "truncated-slip";
+    let domain = Names::new(set, name).external();
+    let server = Server::service(Kind::Nsd, set, World::cluster())
+        .extra("server:\n rrl-ratelimit: 4\n rrl-slip: 1\n rrl-whitelist-ratelimit: 4\n");
+    let recursor = format!(
+        "daemon=no\nlocal-address=127.0.0.1\nsetuid=\nsetgid=\ndnssec=off\ndont-query=\nhint-file=\n\
+         forward-zones=.={}\nthreads=1\nwrite-pid=no\nsecurity-poll-suffix=\nloglevel=3\nroot-nx-trust=no\n",
+        server.address
+    );
+    let queries: String = (0..of(set, 60, 45)).map(|n| format!("missing-{n}.{domain} A\n")).collect();
+    Scenario::new(set, name)
+        .server(server)
+        .pod(conf(set, &[], ""))
+        .file("recursor.conf", recursor)
+        .file("queries", queries)
+        .program(&["pdns_recursor", "--config-dir={dir}", "--socket-dir={dir}"])
+        .limit(8)
+        .program_after(
+            2500,
+            &["dnsperf", "-s", "127.0.0.1", "-d", "{dir}/queries", "-n", "1", "-Q", "60", "-q", "50"],
+        )
+        .no_stub()
+        .near("truncated-no-tcp", "3.1: response-rate-limit \"slip\" towards recursors")
+        .linger(3000)
+        .proof(Proof::seen(5, "truncated over UDP", |one| one.truncated && !one.tcp))
+        .proof(Proof::seen(5, "answered over TCP", |one| one.tcp && one.answered()))
 }
