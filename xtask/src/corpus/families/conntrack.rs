@@ -214,7 +214,11 @@ fn other_stub(set: Set, client: Client, why: &'static str) -> Scenario {
         .fault(drop_first(&hosts, AAAA));
     in_processes(scenario, client, &hosts)
         .near("conntrack-race", why)
-        .may("unanswered", "Go asks anew from another port: the lost query itself has no reply")
+        .may("unanswered", "they ask anew from another port: the lost query itself has no reply")
+        .may(
+            "pair-conflict",
+            "3.3: A=ANS and AAAA=TO, if the repetition from another port is not taken for one",
+        )
         .may("late-reply", "c-ares takes the reply to its repetition")
         .linger(7500)
         .proof(Proof::all_resolved())
@@ -238,6 +242,10 @@ fn one_after_the_other(set: Set) -> Scenario {
         .near("conntrack-race", "3.6: sequential clients")
         .proof(Proof::all_resolved())
         .may("unanswered", "glibc repeats from another port in this mode; the lost query itself has no reply")
+        .may(
+            "pair-conflict",
+            "3.3: A=ANS and AAAA=TO, if the repetition from another port is not taken for one",
+        )
         .proof(Proof::seen(3, "lost", |one| one.outcome != "answered"))
 }
 
