@@ -4,19 +4,28 @@
 //! clocks, so that a capture file, a live kernel and a test drive exactly the same code.
 
 mod fragments;
+mod insight;
+#[cfg(test)]
+pub(crate) mod scene;
 mod streams;
 
 use std::time::Duration;
 
+use crate::capture::counters::CaptureCounters;
 use crate::capture::frame::{Frame, Place, Timestamp};
 use crate::capture::vantage::{Verdict, judge};
+use crate::correlate::fallback::Segment;
+use crate::correlate::lookups::Lookup;
 use crate::correlate::{Correlator, Event, Limits, Observation, Vantage};
 use crate::dns::{self, Message};
+use crate::findings::Change;
 use crate::maps::Set;
 use crate::packet::fragments::{FragmentLimits, Reassembly};
 use crate::packet::tcp::{StreamLimits, Streams};
 use crate::packet::{self, Flow, Packet, Payload, Transport};
 use crate::tally::{MalformedKind, PacketResult, Tally, TallyLimits};
+
+pub use insight::{Insight, InsightConfig};
 
 /// Frames may be out of order by milliseconds; one that is this much older than the latest comes by another clock.
 const CLOCK_STEP: Duration = Duration::from_secs(5);
@@ -32,6 +41,8 @@ pub struct EngineConfig {
     pub tally: TallyLimits,
     /// Report every message too.
     pub messages: bool,
+    /// How to judge; `None`: match and count only.
+    pub insight: Option<InsightConfig>,
 }
 
 /// Something to show.
@@ -40,7 +51,11 @@ pub enum Report<'a> {
     /// A message as it was read, before it is matched; only where [`EngineConfig::messages`] asks for it.
     Message(&'a Observation),
     /// What happened between client and server.
-    Event(Event),
+    Event(&'a Event),
+    /// A lookup ended.
+    Lookup(&'a Lookup),
+    /// A finding opened, changed or closed.
+    Finding(Change<'a>),
     /// A packet to or from a server port that holds no DNS message.
     Malformed {
         /// When.
@@ -61,6 +76,8 @@ pub struct Engine {
     streams: Option<Box<Streams>>,
     correlator: Correlator,
     tally: Tally,
+    /// `None` where nothing is to be judged.
+    insight: Option<Box<Insight>>,
     /// The time of the latest frame.
     latest: Timestamp,
 }
@@ -78,6 +95,7 @@ impl Engine {
             streams: Some(Box::new(Streams::new(StreamLimits { patience, ..defaults }))),
             correlator: Correlator::new(config.limits),
             tally: Tally::new(config.tally),
+            insight: config.insight.map(|insight| Box::new(Insight::new(insight))),
             latest: Timestamp::default(),
         }
     }
@@ -85,6 +103,18 @@ impl Engine {
     /// All counts so far.
     pub fn tally(&self) -> &Tally {
         &self.tally
+    }
+
+    /// Lookups, rates and findings, where they are judged.
+    pub fn insight(&self) -> Option<&Insight> {
+        self.insight.as_deref()
+    }
+
+    /// Is told the source's counters as they were at `time`, about once a second.
+    pub fn counters(&mut self, time: Timestamp, counters: &CaptureCounters) {
+        if let Some(insight) = &mut self.insight {
+            insight.counters(time, counters);
+        }
     }
 
     /// Queries that wait now.
@@ -127,7 +157,10 @@ impl Engine {
         self.tally.span(frame.time);
         let (result, vantage) = match payload.flow.transport {
             Transport::Udp => self.udp(frame, payload, to_server, emit),
-            Transport::Tcp => self.tcp(frame, payload, emit),
+            Transport::Tcp => {
+                self.segment(frame, payload, to_server, emit);
+                self.tcp(frame, payload, emit)
+            }
         };
         let counted = Counted::new(frame.place.as_ref(), to_server, result);
         match vantage {
@@ -141,22 +174,38 @@ impl Engine {
     pub fn tick(&mut self, watermark: Timestamp, emit: &mut dyn FnMut(Report<'_>)) {
         // A query does not expire while a part of its answer is held for the rest.
         let watermark = self.tick_fragments(watermark, emit).min(self.tick_streams(watermark, emit));
-        let Self { correlator, tally, .. } = self;
-        correlator.tick(watermark, &mut |event| {
-            tally.event(&event);
-            emit(Report::Event(event));
-        });
+        let Self { correlator, tally, insight, .. } = self;
+        correlator.tick(watermark, &mut |event| tell(&event, watermark, tally, insight, emit));
+        if let Some(insight) = insight {
+            insight.tick(watermark, emit);
+        }
     }
 
     /// Ends what still waits, at the end of the capture.
     pub fn finish(&mut self, end: Timestamp, emit: &mut dyn FnMut(Report<'_>)) {
         self.finish_fragments(emit);
         self.finish_streams(emit);
-        let Self { correlator, tally, .. } = self;
-        correlator.finish(end, &mut |event| {
-            tally.event(&event);
-            emit(Report::Event(event));
-        });
+        let Self { correlator, tally, insight, .. } = self;
+        correlator.finish(end, &mut |event| tell(&event, end, tally, insight, emit));
+        if let Some(insight) = insight {
+            insight.finish(end, emit);
+        }
+    }
+
+    /// Shows a TCP segment to the rooms that follow connections.
+    fn segment(
+        &mut self,
+        frame: &Frame<'_>,
+        payload: &Payload<'_>,
+        to_server: bool,
+        emit: &mut dyn FnMut(Report<'_>),
+    ) {
+        if let (Some(insight), Some(header)) = (&mut self.insight, payload.tcp) {
+            let Payload { flow, bytes, missing, .. } = *payload;
+            let data = bytes.len() + missing;
+            let place = frame.place.as_ref();
+            insight.segment(&Segment { time: frame.time, place, flow, to_server, header, data }, emit);
+        }
     }
 
     fn undecoded(&mut self, frame: &Frame<'_>, error: packet::DecodeError, emit: &mut dyn FnMut(Report<'_>)) {
@@ -251,7 +300,7 @@ impl Engine {
             return PacketResult::NotDns;
         }
         self.tally.message(&message);
-        let Self { correlator, tally, messages, .. } = self;
+        let Self { correlator, tally, messages, insight, .. } = self;
         let Pass { time, place, flow, hop_limit, to_server, .. } = *pass;
         let observation = Observation { time, place, flow, hop_limit, to_server, message };
         if *messages {
@@ -260,12 +309,26 @@ impl Engine {
         let copy = &mut pass.copy;
         let vantage = correlator.observe(observation, &mut |event| {
             *copy |= event == Event::Copy;
-            tally.event(&event);
-            emit(Report::Event(event));
+            tell(&event, time, tally, insight, emit);
         });
         pass.vantage = Some(vantage);
         PacketResult::Message
     }
+}
+
+/// Takes what the correlator said through the rooms behind it.
+fn tell(
+    event: &Event,
+    now: Timestamp,
+    tally: &mut Tally,
+    insight: &mut Option<Box<Insight>>,
+    emit: &mut dyn FnMut(Report<'_>),
+) {
+    tally.event(event);
+    if let Some(insight) = insight {
+        insight.event(now, event, emit);
+    }
+    emit(Report::Event(event));
 }
 
 /// One message on its way through the rooms.

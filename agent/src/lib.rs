@@ -19,6 +19,7 @@ pub mod correlate;
 pub mod dns;
 pub mod engine;
 pub mod export;
+pub mod findings;
 pub mod live;
 pub mod maps;
 pub mod packet;

@@ -54,7 +54,7 @@ fn seen(messages: &[(bool, Vec<u8>)]) -> (Vec<String>, String) {
     }
     engine.finish(engine.latest(), &mut tell);
     let source = SourceReport { name: "test", counters: None, trouble: &[] };
-    let summary = summary(engine.tally(), &source, &TimeZone::UTC);
+    let summary = summary(engine.tally(), None, &source, &TimeZone::UTC);
     (told, summary)
 }
 

@@ -13,14 +13,19 @@ use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 use nslookout::capture::Namer;
-use nslookout::capture::counters::{CaptureCounters, DropReason, LinkLocalCount, Method, WatchedInterface};
+use nslookout::capture::counters::{
+    AllowanceCount, CaptureCounters, DropReason, LinkLocalCount, Method, RecentBucket, WatchedInterface,
+};
 use nslookout::capture::file::{FILE_LAG, PcapFileSource};
-use nslookout::capture::frame::{Direction, Frame, Ifindex, InterfaceKind, Place};
+use nslookout::capture::frame::{Direction, Frame, Ifindex, InterfaceKind, Place, Timestamp};
 use nslookout::capture::vantage::Vantage;
-use nslookout::engine::{Engine, EngineConfig};
+use nslookout::engine::{Engine, EngineConfig, InsightConfig, Report};
 use nslookout::export::capture_file::{Encapsulation, RecordConfig, Recording, Rotation};
+use nslookout::export::findings::text::FindingLines;
 use nslookout::export::json::InterfaceNames;
-use nslookout::export::summary::{SourceReport, summary};
+use nslookout::export::lookups::LookupLines;
+use nslookout::export::report::Diagnosis;
+use nslookout::export::summary::{Judged, SourceReport, summary};
 use nslookout::export::text::{Lines, Style};
 
 /// Inputs made of each capture where nobody asks for more.
@@ -74,24 +79,33 @@ fn recording(source: &PcapFileSource) -> Recording {
 }
 
 fn assert_printable(text: &str) {
-    assert!(text.chars().all(|one| matches!(one, ' '..='~' | '…')), "not printable: {text:?}");
+    assert!(text.chars().all(|one| matches!(one, ' '..='~' | '…' | '·')), "not printable: {text:?}");
 }
 
 /// Reads a capture to its end, records it, and writes every line; `None` where it is no capture, else how many frames it has.
 fn read(bytes: &[u8]) -> Option<u64> {
     let mut source = PcapFileSource::read(Box::new(Cursor::new(bytes.to_vec()))).ok()?;
-    let mut engine =
-        Engine::new(EngineConfig { ports: [53].into_iter().collect(), ..EngineConfig::default() });
+    let mut engine = Engine::new(EngineConfig {
+        ports: [53].into_iter().collect(),
+        insight: Some(InsightConfig::default()),
+        ..EngineConfig::default()
+    });
     let lines = Lines::new(Style::new(None, true, false), false);
+    let lookups = LookupLines { zone: TimeZone::UTC, name_width: 40, shorten: true, verbose: true };
+    let findings = FindingLines { zone: TimeZone::UTC, colour: false, verbose: true };
     let names = InterfaceNames::new();
     let mut recording = recording(&source);
     let mut frames = 0;
     source.drain(usize::MAX, &mut |frame| {
         frames += 1;
         recording.frame(frame).unwrap();
-        let mut emit = |report: nslookout::engine::Report<'_>| {
-            let line = lines.line(&report, &names).unwrap_or_default();
-            assert_printable(&line);
+        let mut emit = |report: Report<'_>| {
+            let line = match &report {
+                Report::Lookup(lookup) => lookups.line(lookup),
+                Report::Finding(change) => findings.line(change, &names),
+                _ => lines.line(&report, &names).unwrap_or_default(),
+            };
+            line.lines().for_each(assert_printable);
         };
         engine.frame(frame, &mut emit);
         engine.tick(engine.latest().before(FILE_LAG), &mut emit);
@@ -100,7 +114,11 @@ fn read(bytes: &[u8]) -> Option<u64> {
     assert_eq!(engine.inflight(), 0);
     let (counters, trouble) = (source.recorded().counters(), source.trouble());
     let report = SourceReport { name: "file", counters: counters.as_ref(), trouble: &trouble };
-    summary(engine.tally(), &report, &TimeZone::UTC).lines().for_each(assert_printable);
+    let insight = engine.insight().unwrap();
+    let judged = Judged { insight, names: &names };
+    summary(engine.tally(), Some(&judged), &report, &TimeZone::UTC).lines().for_each(assert_printable);
+    let diagnosis = Diagnosis { source: &report, engine: &engine, insight, names: &names, file: None };
+    diagnosis.text(&TimeZone::UTC, false).lines().for_each(assert_printable);
     if let Some(counters) = &counters {
         let time = source.recorded().latest().unwrap_or_default();
         let _ = recording.counters(time, counters).unwrap();
@@ -177,6 +195,18 @@ fn with_notes(capture: &[u8]) -> Vec<u8> {
             service: "dns",
             egress: 8,
             ingress: 9,
+            recent: vec![RecentBucket {
+                begin: Timestamp::from_nanos(1_700_000_000_000_000_000),
+                egress: 8,
+                ingress: 9,
+            }],
+        }],
+        linklocal_buckets: true,
+        vpc_resolvers: vec!["10.0.0.2".parse().unwrap()],
+        allowances: vec![AllowanceCount {
+            interface: "ens5".into(),
+            counter: "linklocal_allowance_exceeded".into(),
+            packets: 3,
         }],
         interfaces: vec![WatchedInterface {
             ifindex,

@@ -411,7 +411,7 @@ fn play(frames: &[Timed], ticks: &[bool]) -> Vec<String> {
                 Outcome::Unseen { waited } => format!("unseen {waited:?}"),
                 Outcome::Waiting { waited } => panic!("still waiting after {waited:?}"),
             };
-            let name = transaction.query.question.unwrap().qname;
+            let name = &transaction.query.question.as_ref().unwrap().qname;
             let (at, sends) = (transaction.first_sent.as_nanos(), transaction.sends);
             found.push(format!("{} {name} at {at} sends {sends} {outcome}", parties.client));
         }
@@ -419,7 +419,7 @@ fn play(frames: &[Timed], ticks: &[bool]) -> Vec<String> {
             found.push(format!("{} late {latency:?}", stray.parties.client));
         }
         Report::Malformed { error, .. } => panic!("{error}"),
-        Report::Event(_) | Report::Message(_) => {}
+        Report::Event(_) | Report::Message(_) | Report::Lookup(_) | Report::Finding(_) => {}
     };
     let mut ticks = ticks.iter().cycle();
     for (micros, bytes) in frames {
@@ -463,7 +463,7 @@ fn servers_beyond_the_table_are_told_together() {
     (0..500).for_each(|id| ask("10.9.9.9:53".parse().unwrap(), id));
     engine.finish(Timestamp::from_nanos(60_000_000_000), &mut |_| {});
     let source = SourceReport { name: "test", counters: None, trouble: &[] };
-    let text = summary(engine.tally(), &source, &TimeZone::UTC);
+    let text = summary(engine.tally(), None, &source, &TimeZone::UTC);
     let row =
         text.lines().find(|line| line.contains("servers seen later")).unwrap_or_else(|| panic!("{text}"));
     assert_eq!(row.split_whitespace().skip(3).take(2).collect::<Vec<_>>(), ["500", "500"], "{text}");

@@ -83,11 +83,11 @@ enum Task {
     },
     /// Garbage, mutated captures, a flood that nobody answers, a million names: nothing breaks, memory stays flat
     Torture,
-    /// Watch real lookups by musl, glibc, dig and host processes in the lab; fails unless every query was seen
+    /// Watch real lookups and incidents in the lab; fails unless every query was seen and every incident was named
     Demo {
-        /// Flags for the agent, such as `--attach clsact` or `--capture packet`
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "FLAG")]
-        agent_flags: Vec<String>,
+        /// An incident alone (`truncated`, see README.md), then flags for the agent, such as `--attach clsact`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "INCIDENT|FLAG")]
+        words: Vec<String>,
     },
 }
 
@@ -121,6 +121,6 @@ fn run(task: Task) -> Result<()> {
         Task::Fuzz { plan } => fuzz::run_all(&plan),
         Task::Torture => torture::run_all(),
         Task::Test { all } => test::run_all(all),
-        Task::Demo { agent_flags } => demo::run_with(&agent_flags),
+        Task::Demo { words } => demo::run_with(&words),
     }
 }

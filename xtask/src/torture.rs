@@ -1,7 +1,8 @@
 //! `cargo xtask torture`: what nobody would do to a resolver on a good day, and what it costs the agent.
 //!
-//! Four parts: random bytes on port 53, captures with flipped bits, a flood of queries that nobody answers, and a new
-//! name in every query. Each must end well, in bounded time and memory; where there is a truth, it must be found.
+//! Five parts: random bytes on port 53, captures with flipped bits, a flood of queries that nobody answers, a new name
+//! in every query, and a new client in most of them. Each must end well, in bounded time and memory; where there is a
+//! truth, it must be found.
 
 mod garbage;
 
@@ -72,6 +73,7 @@ pub fn run_all() -> Result<()> {
         ("garbage", garbage as fn(&Torture, &mut Table) -> Result<()>),
         ("flood", flood),
         ("names", names),
+        ("clients", clients),
         ("mutations", mutations),
     ] {
         println!("torture: {name}");
@@ -215,13 +217,24 @@ fn udp_latency_us(path: &Path) -> Result<u64> {
 
 /// A new name in every query: names are not kept.
 fn names(torture: &Torture, table: &mut Table) -> Result<()> {
+    once_each(torture, table, "names, each once", |_| Plan::default().clients)
+}
+
+/// A new name in every query, and a new client in most: of clients too only so many are kept.
+fn clients(torture: &Torture, table: &mut Table) -> Result<()> {
+    once_each(torture, table, "names, each once, by as many clients", |names| names as u32)
+}
+
+/// A new name in every query, by so many clients as `clients` has for so many names.
+fn once_each(torture: &Torture, table: &mut Table, what: &str, clients: fn(u64) -> u32) -> Result<()> {
     let mut costs = Vec::new();
     for names in SIZES {
         let capture = torture.folder.join("names.pcap");
-        let plan = Plan { packets: 2 * names, random_names: true, ..Plan::default() };
+        let clients = clients(names);
+        let plan = Plan { packets: 2 * names, random_names: true, clients, ..Plan::default() };
         let truth: Truth = generate::write_file(&capture, &plan)?;
         let finished = torture.read(&capture, &[])?;
-        row(table, format!("{names} names, each once"), truth.packets, &finished.cost);
+        row(table, format!("{names} {what}"), truth.packets, &finished.cost);
         check("answered", finished.number("answered")?, truth.answered())?;
         costs.push(finished.cost);
     }

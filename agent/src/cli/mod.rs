@@ -13,6 +13,9 @@ macro_rules! tell {
 }
 
 mod check;
+mod cost;
+mod diagnose;
+mod explain;
 mod record;
 mod serve;
 mod watch;
@@ -23,12 +26,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::capture::interfaces::Selection;
 use crate::capture::{AttachMethod, CaptureMethod, LiveConfig};
 use crate::correlate::Limits;
-use crate::engine::EngineConfig;
+use crate::correlate::resolv_conf::{ResolvConf, SearchSource};
+use crate::engine::{EngineConfig, InsightConfig};
+use crate::findings::{Severity, Thresholds};
 use crate::maps::Set;
 use crate::tally::TallyLimits;
 
@@ -56,10 +62,18 @@ struct Cli {
 enum Command {
     /// Print one line per DNS transaction, live or from a file
     Watch(WatchArgs),
+    /// Capture for a while, or read a file, and tell what is wrong, for whom, and what to change
+    ///
+    /// Exit status: 0 where nothing as bad as --fail-on was found, 1 where it was, 2 when it could not run.
+    Diagnose(DiagnoseArgs),
     /// Run as an agent: /metrics, /healthz and /readyz over HTTP
     Serve(ServeArgs),
     /// Can I capture here? Kernel, permissions, interfaces, and why each is watched
     Check(LiveArgs),
+    /// The queries that one lookup of a name costs, by stub resolver; nothing is asked
+    Cost(cost::CostArgs),
+    /// Print the page of a finding, or a table of all findings
+    Explain(ExplainArgs),
 }
 
 /// Where to capture.
@@ -93,12 +107,44 @@ pub(crate) struct MatchArgs {
     max_inflight: u32,
 }
 
+/// What to judge by.
+#[derive(Args, Clone)]
+pub(crate) struct JudgeArgs {
+    /// A finding closes after this time without evidence
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_duration)]
+    close_after: Duration,
+    /// resolv.conf of all clients, or of one (10.1.0.5=FILE); may be given several times [default: inferred from packets]
+    #[arg(long = "resolv-conf", value_name = "[ADDRESS=]FILE", value_parser = parse_resolv_conf)]
+    resolv_confs: Vec<(Option<IpAddr>, PathBuf)>,
+    /// Address of a VPC resolver beside the well-known ones; may be given several times
+    #[arg(long = "vpc-resolver", value_name = "ADDRESS")]
+    vpc_resolvers: Vec<IpAddr>,
+}
+
+impl JudgeArgs {
+    /// Reads the files that are named.
+    fn config(&self) -> Result<InsightConfig> {
+        let mut resolv_confs = Vec::new();
+        for (client, path) in &self.resolv_confs {
+            let text = std::fs::read(path).with_context(|| format!("failed to read {}", path.display()))?;
+            resolv_confs.push((*client, ResolvConf::parse(&text), SearchSource::ResolvConf));
+        }
+        Ok(InsightConfig {
+            thresholds: Thresholds { close_after: self.close_after, ..Thresholds::default() },
+            resolv_confs,
+            vpc_resolvers: self.vpc_resolvers.clone(),
+        })
+    }
+}
+
 #[derive(Args)]
 struct WatchArgs {
     #[command(flatten)]
     live: LiveArgs,
     #[command(flatten)]
     matching: MatchArgs,
+    #[command(flatten)]
+    judge: JudgeArgs,
     /// Read packets from a file (pcap or pcapng, also gzip or zstd; - is standard input) instead of the node's interfaces
     #[arg(short, long, value_name = "FILE", conflicts_with_all = ["interfaces", "capture", "attach", "ring", "longest"])]
     read: Option<PathBuf>,
@@ -113,9 +159,8 @@ struct WatchArgs {
     /// Form of the lines on standard output
     #[arg(short, long, value_enum, default_value_t = OutputArg::Text)]
     output: OutputArg,
-    /// Print a line per message as it was read, in place of one per transaction
-    #[arg(long)]
-    messages: bool,
+    #[command(flatten)]
+    what: WhatArgs,
     /// The summary at the end stands alone with `only`: no lines
     #[arg(long, value_enum, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_value_t = SummaryArg::Also, default_missing_value = "also")]
     summary: SummaryArg,
@@ -130,12 +175,67 @@ struct WatchArgs {
     color: ColourArg,
 }
 
+/// What a line is about.
+#[derive(Args, Clone, Copy)]
+#[group(multiple = false)]
+struct WhatArgs {
+    /// Print a line per message as it was read, in place of one per transaction
+    #[arg(long)]
+    messages: bool,
+    /// Print a line per lookup: A and AAAA over all candidates of the search list (-v prints these too)
+    #[arg(long)]
+    lookups: bool,
+    /// Print a line whenever a finding opens, changes or closes (-v prints evidence and remedy too)
+    #[arg(long)]
+    findings: bool,
+    /// Match and count only: no lookups, no findings
+    #[arg(long)]
+    no_findings: bool,
+}
+
+#[derive(Args)]
+struct DiagnoseArgs {
+    #[command(flatten)]
+    live: LiveArgs,
+    #[command(flatten)]
+    matching: MatchArgs,
+    #[command(flatten)]
+    judge: JudgeArgs,
+    /// Read packets from a file (pcap or pcapng, also gzip or zstd; - is standard input) instead of the node's interfaces
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["interfaces", "capture", "attach", "ring", "longest"])]
+    read: Option<PathBuf>,
+    /// Capture for this time; Ctrl-C ends it early
+    #[arg(long = "for", value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    longest: Duration,
+    /// Form of the report
+    #[arg(short, long, value_enum, default_value_t = OutputArg::Text)]
+    output: OutputArg,
+    /// Exit with status 1 when a finding is at least this severe
+    #[arg(long, value_enum, value_name = "SEVERITY", default_value_t = SeverityArg::Warning)]
+    fail_on: SeverityArg,
+    /// Print addresses, not names of workloads (names are never asked of DNS)
+    #[arg(short = 'n', long)]
+    numeric: bool,
+    /// Colour
+    #[arg(long, value_enum, default_value_t = ColourArg::Auto)]
+    color: ColourArg,
+}
+
+#[derive(Args)]
+struct ExplainArgs {
+    /// The finding, as it is named in lines and reports
+    #[arg(value_name = "FINDING")]
+    id: Option<String>,
+}
+
 #[derive(Args)]
 struct ServeArgs {
     #[command(flatten)]
     live: LiveArgs,
     #[command(flatten)]
     matching: MatchArgs,
+    #[command(flatten)]
+    judge: JudgeArgs,
     /// Address and port of the HTTP server
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:9953", env = "NSLOOKOUT_LISTEN", value_parser = parse_listen)]
     listen: SocketAddr,
@@ -171,8 +271,31 @@ enum AttachArg {
 enum OutputArg {
     /// Lines for people
     Text,
-    /// One JSON object per line
+    /// JSON: an object per line, or one document
     Json,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum SeverityArg {
+    /// Any finding
+    Info,
+    /// A defect that harms nobody yet
+    Low,
+    /// It will harm, or harms a little
+    Warning,
+    /// Lookups fail, or wait for seconds
+    High,
+}
+
+impl SeverityArg {
+    fn severity(self) -> Severity {
+        match self {
+            Self::Info => Severity::Info,
+            Self::Low => Severity::Low,
+            Self::Warning => Severity::Warning,
+            Self::High => Severity::High,
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -242,7 +365,7 @@ impl MatchArgs {
     fn engine(&self, live: &LiveArgs, tally: TallyLimits) -> EngineConfig {
         let longest = Limits::default().longest.max(self.timeout);
         let limits = Limits { timeout: self.timeout, longest, max_inflight: self.max_inflight as usize };
-        EngineConfig { ports: live.port_set(), limits, tally, messages: false }
+        EngineConfig { ports: live.port_set(), limits, tally, messages: false, insight: None }
     }
 }
 
@@ -254,6 +377,9 @@ pub fn main() -> ExitCode {
         Some(Command::Watch(args)) => watch::run(args),
         Some(Command::Serve(args)) => serve::run(args),
         Some(Command::Check(args)) => check::run(args),
+        Some(Command::Cost(args)) => cost::run(args),
+        Some(Command::Diagnose(args)) => diagnose::run(args),
+        Some(Command::Explain(args)) => explain::run(args),
     };
     match result {
         Ok(code) => code,
@@ -290,6 +416,17 @@ fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     whole
         .parse()
         .map_err(|_| format!("`{text}` is no address and port; write 127.0.0.1:9953, [::]:9953 or :9953"))
+}
+
+/// A file, or a client's address, `=` and a file.
+fn parse_resolv_conf(text: &str) -> Result<(Option<IpAddr>, PathBuf), String> {
+    match text.split_once('=') {
+        Some((address, path)) => match address.parse() {
+            Ok(address) => Ok((Some(address), path.into())),
+            Err(_) => Err(format!("`{address}` is no address; write FILE, or ADDRESS=FILE")),
+        },
+        None => Ok((None, text.into())),
+    }
 }
 
 /// The kernel wants a power of two.

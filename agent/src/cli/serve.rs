@@ -9,16 +9,21 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
+use jiff::tz::TimeZone;
 use tokio::sync::oneshot;
 
-use super::watch::{open_live, tell_attached};
+use super::watch::{learn_names, open_live, tell_attached};
 use super::{LiveArgs, ServeArgs};
+use crate::capture::Namer;
 use crate::capture::counters::CaptureCounters;
 use crate::capture::ebpf::kernel;
 use crate::engine::{Engine, Report};
+use crate::export::findings::text::FindingLines;
 use crate::export::http;
+use crate::export::json::InterfaceNames;
 use crate::export::metrics::{Build, Metrics};
-use crate::export::summary::{SourceReport, statistics, summary};
+use crate::export::summary::{Judged, SourceReport, statistics, summary};
+use crate::findings::Change;
 use crate::live::{Live, Screen, Shared, Signals};
 use crate::tally::TallyLimits;
 
@@ -29,22 +34,20 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode> {
         .with_context(|| format!("failed to listen on {} (--listen chooses another address)", args.listen))?;
     let address = listener.local_addr().context("failed to ask for the address of the listener")?;
     let tally = TallyLimits { max_series: args.max_series as usize, cluster_dns: args.cluster_dns.clone() };
-    let shared = Shared::new(Engine::new(args.matching.engine(&args.live, tally)));
+    let mut engine = args.matching.engine(&args.live, tally);
+    engine.insight = Some(args.judge.config()?);
+    let shared = Shared::new(Engine::new(engine));
     let server = Server::start(listener, &shared)?;
     let mut source = open_live(&args.live)?;
-    let result = crate::live::run(
-        &mut source,
-        &shared,
-        &signals,
-        None,
-        &mut Agent { live: args.live.clone(), address },
-    );
+    let mut agent = Agent::new(args.live.clone(), address, source.namer());
+    let result = crate::live::run(&mut source, &shared, &signals, None, &mut agent);
     server.stop()?;
     result.context("the capture ended")?;
     let live = shared.lock();
     let name = args.live.config().selection.to_string();
     let report = SourceReport { name: &name, counters: live.counters.as_ref(), trouble: &[] };
-    tell!(bare "\n{}", summary(live.engine.tally(), &report, &jiff::tz::TimeZone::system()));
+    let judged = live.engine.insight().map(|insight| Judged { insight, names: &agent.names });
+    tell!(bare "\n{}", summary(live.engine.tally(), judged.as_ref(), &report, &agent.lines.zone));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -88,14 +91,30 @@ impl Server {
     }
 }
 
-/// The agent prints what it listens to, and statistics when asked.
+/// The agent prints what it listens to, findings that open and close, and statistics when asked.
 struct Agent {
     live: LiveArgs,
     address: SocketAddr,
+    names: InterfaceNames,
+    namer: Namer,
+    lines: FindingLines,
+}
+
+impl Agent {
+    fn new(live: LiveArgs, address: SocketAddr, namer: Namer) -> Self {
+        let lines = FindingLines { zone: TimeZone::system(), colour: false, verbose: false };
+        Self { live, address, names: InterfaceNames::new(), namer, lines }
+    }
 }
 
 impl Screen for Agent {
-    fn report(&mut self, _report: &Report<'_>) -> io::Result<ControlFlow<()>> {
+    fn report(&mut self, report: &Report<'_>) -> io::Result<ControlFlow<()>> {
+        if let Report::Finding(change) = report
+            && !matches!(change, Change::Changed(_))
+        {
+            learn_names(&mut self.names, &self.namer, report);
+            tell!("{}", self.lines.line(change, &self.names));
+        }
         Ok(ControlFlow::Continue(()))
     }
 

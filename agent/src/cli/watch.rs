@@ -7,18 +7,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use jiff::tz::TimeZone;
 
-use super::{LiveArgs, OutputArg, SummaryArg, WatchArgs};
+use super::{LiveArgs, OutputArg, SummaryArg, WatchArgs, WhatArgs};
 use crate::capture::counters::{CaptureCounters, Method};
 use crate::capture::file::display_name;
-use crate::capture::frame::{Frame, Timestamp};
+use crate::capture::frame::{Frame, Ifindex, Timestamp};
 use crate::capture::{Namer, Source};
 use crate::correlate::Event;
 use crate::engine::{Engine, Report};
 use crate::export::capture_file::{RecordError, Recording};
+use crate::export::findings::text::FindingLines;
 use crate::export::json::{self, InterfaceNames};
-use crate::export::summary::{SourceReport, statistics, summary};
+use crate::export::lookups::LookupLines;
+use crate::export::summary::{Judged, SourceReport, statistics, summary};
 use crate::export::text::{Lines, Style};
+use crate::export::{findings, lookups};
 use crate::live::{Live, Screen, Shared, Signals, Taken};
 use crate::tally::TallyLimits;
 
@@ -38,7 +42,8 @@ pub(super) fn run(args: &WatchArgs) -> Result<ExitCode> {
         bail!("--print asks for lines, and --summary=only for none; leave one of them out");
     }
     let mut engine = args.matching.engine(&args.live, TallyLimits::default());
-    engine.messages = args.messages;
+    engine.messages = args.what.messages;
+    engine.insight = if args.what.no_findings { None } else { Some(args.judge.config()?) };
     let shared = Shared::new(Engine::new(engine));
     let recording = args.record.create(args, &source)?;
     let mut terminal = Terminal::new(args, source.namer(), recording);
@@ -58,7 +63,8 @@ pub(super) fn run(args: &WatchArgs) -> Result<ExitCode> {
     let live = shared.lock();
     let trouble = source.trouble();
     let report = SourceReport { name: &name, counters: live.counters.as_ref(), trouble: &trouble };
-    tell!(bare "\n{}", summary(live.engine.tally(), &report, &terminal.zone));
+    let judged = live.engine.insight().map(|insight| Judged { insight, names: &terminal.names });
+    tell!(bare "\n{}", summary(live.engine.tally(), judged.as_ref(), &report, &terminal.zone));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -104,8 +110,9 @@ pub(super) fn tell_attached(
 /// Standard output, and the recording.
 struct Terminal {
     out: BufWriter<Stdout>,
-    lines: Option<Lines>,
-    zone: jiff::tz::TimeZone,
+    /// `None`: JSON.
+    text: Option<Text>,
+    zone: TimeZone,
     names: InterfaceNames,
     namer: Namer,
     recording: Option<Recording>,
@@ -113,8 +120,79 @@ struct Terminal {
     silent: bool,
     /// Lines that may still be printed, or packets that may be written where no lines are printed.
     left: Option<u64>,
-    messages: bool,
+    what: What,
     live: LiveArgs,
+}
+
+/// What a line is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    Transactions,
+    Messages,
+    Lookups,
+    Findings,
+}
+
+/// Lines for people.
+struct Text {
+    transactions: Lines,
+    lookups: LookupLines,
+    findings: FindingLines,
+}
+
+impl Text {
+    fn new(args: &WatchArgs, style: Style, on_terminal: bool) -> Self {
+        let (verbose, colour, zone) = (args.verbose, style.colour, style.zone.clone());
+        let lookups =
+            LookupLines { zone: zone.clone(), name_width: style.name_width, shorten: on_terminal, verbose };
+        Self {
+            transactions: Lines::new(style, on_terminal),
+            lookups,
+            findings: FindingLines { zone, colour, verbose },
+        }
+    }
+
+    /// The words above the columns, where there are columns.
+    fn heading(&self, what: What) -> Option<String> {
+        match what {
+            What::Transactions => Some(self.transactions.heading()),
+            What::Messages => None,
+            What::Lookups => Some(self.lookups.heading()),
+            What::Findings => Some(self.findings.heading()),
+        }
+    }
+
+    fn line(&self, report: &Report<'_>, names: &InterfaceNames) -> Option<String> {
+        match report {
+            Report::Lookup(lookup) => Some(self.lookups.line(lookup)),
+            Report::Finding(change) => Some(self.findings.line(change, names)),
+            Report::Event(_) | Report::Message(_) | Report::Malformed { .. } => {
+                self.transactions.line(report, names)
+            }
+        }
+    }
+}
+
+impl What {
+    fn of(args: WhatArgs) -> Self {
+        match args {
+            WhatArgs { messages: true, .. } => Self::Messages,
+            WhatArgs { lookups: true, .. } => Self::Lookups,
+            WhatArgs { findings: true, .. } => Self::Findings,
+            _ => Self::Transactions,
+        }
+    }
+
+    /// Has this report a line, if any?
+    fn wants(self, report: &Report<'_>) -> bool {
+        match report {
+            Report::Event(_) => self == Self::Transactions,
+            Report::Message(_) => self == Self::Messages,
+            Report::Lookup(_) => self == Self::Lookups,
+            Report::Finding(_) => self == Self::Findings,
+            Report::Malformed { .. } => matches!(self, Self::Transactions | Self::Messages),
+        }
+    }
 }
 
 impl Terminal {
@@ -125,27 +203,26 @@ impl Terminal {
         });
         let style = Style::new(columns, args.verbose, args.color.wanted());
         let zone = style.zone.clone();
-        let lines = (args.output == OutputArg::Text).then(|| Lines::new(style, columns.is_some()));
+        let text = (args.output == OutputArg::Text).then(|| Text::new(args, style, columns.is_some()));
         Self {
             out: BufWriter::with_capacity(64 * 1024, stdout),
-            lines,
+            text,
             zone,
             names: InterfaceNames::new(),
             namer,
             silent: args.summary == SummaryArg::Only || recording.is_some() && !args.record.print,
             recording,
             left: args.count,
-            messages: args.messages,
+            what: What::of(args.what),
             live: args.live.clone(),
         }
     }
 
     fn begin(&mut self) -> io::Result<()> {
-        if let Some(lines) = &self.lines
-            && !self.messages
+        if let Some(heading) = self.text.as_ref().and_then(|text| text.heading(self.what))
             && !self.silent
         {
-            writeln!(self.out, "{}", lines.heading())?;
+            writeln!(self.out, "{heading}")?;
         }
         self.out.flush()
     }
@@ -159,15 +236,13 @@ impl Terminal {
     }
 
     /// The line of a report, if it has one.
-    fn line(&mut self, report: &Report<'_>) -> Option<String> {
-        if self.messages && matches!(report, Report::Event(_)) {
-            return None;
-        }
-        learn_names(&mut self.names, &self.namer, report);
-        match (&self.lines, report) {
-            (Some(lines), _) => lines.line(report, &self.names),
+    fn line(&self, report: &Report<'_>) -> Option<String> {
+        match (&self.text, report) {
+            (Some(text), _) => text.line(report, &self.names),
             (None, Report::Event(event)) => json::object(event, &self.names).map(|object| object.to_string()),
             (None, Report::Message(observation)) => Some(json::message(observation, &self.names).to_string()),
+            (None, Report::Lookup(lookup)) => Some(lookups::object(lookup, &self.names).to_string()),
+            (None, Report::Finding(change)) => Some(findings::json::change(change, &self.names).to_string()),
             (None, Report::Malformed { .. }) => None,
         }
     }
@@ -200,7 +275,11 @@ impl Screen for Terminal {
     }
 
     fn report(&mut self, report: &Report<'_>) -> io::Result<ControlFlow<()>> {
-        if self.silent {
+        // The summary names those of whom something was found.
+        if self.what.wants(report) || matches!(report, Report::Finding(_)) {
+            learn_names(&mut self.names, &self.namer, report);
+        }
+        if self.silent || !self.what.wants(report) {
             return Ok(ControlFlow::Continue(()));
         }
         let Some(line) = self.line(report) else { return Ok(ControlFlow::Continue(())) };
@@ -234,17 +313,28 @@ impl Screen for Terminal {
 }
 
 /// Asks for the name of an interface when it is first needed.
-fn learn_names(names: &mut InterfaceNames, namer: &Namer, report: &Report<'_>) {
-    let place = match report {
-        Report::Event(Event::Closed(transaction)) => transaction.parties.place,
-        Report::Event(Event::Late { stray, .. }) => stray.parties.place,
-        Report::Message(observation) => observation.place,
-        _ => None,
+pub(super) fn learn_names(names: &mut InterfaceNames, namer: &Namer, report: &Report<'_>) {
+    let ifindex = match report {
+        Report::Event(Event::Closed(transaction)) => transaction.parties.place.map(|place| place.ifindex),
+        Report::Event(Event::Late { stray, .. }) => stray.parties.place.map(|place| place.ifindex),
+        Report::Message(observation) => observation.place.map(|place| place.ifindex),
+        Report::Lookup(lookup) => lookup.client.interface,
+        Report::Finding(change) => {
+            let subject = &change.finding().subject;
+            subject.interface.or(subject.client.and_then(|client| client.interface))
+        }
+        Report::Event(_) | Report::Malformed { .. } => None,
     };
-    if let Some(place) = place
-        && !names.contains_key(&place.ifindex)
-        && let Some(name) = namer.name_of(place.ifindex)
+    if let Some(ifindex) = ifindex {
+        learn_name(names, namer, ifindex);
+    }
+}
+
+/// Asks for the name of an interface, unless it is known.
+pub(super) fn learn_name(names: &mut InterfaceNames, namer: &Namer, ifindex: Ifindex) {
+    if !names.contains_key(&ifindex)
+        && let Some(name) = namer.name_of(ifindex)
     {
-        names.insert(place.ifindex, name);
+        names.insert(ifindex, name);
     }
 }

@@ -1,16 +1,31 @@
-//! Matches queries with responses and expires the unanswered.
+//! From messages to what the application asked for.
 //!
-//! Input: [`Observation`], one message with its time and place, and the watermark. Output: [`Event`].
-//! Deliberately absent: I/O, clocks, threads, metrics. Memory is bounded by [`Limits::max_inflight`].
+//! [`transactions`] matches queries with responses and expires the unanswered. Input: [`Observation`], one message with
+//! its time and place, and the watermark. Output: [`Event`]. Its memory is bounded by [`Limits::max_inflight`].
+//!
+//! The others take events in, at the vantage nearest to the client: [`lookups`] folds transactions into lookups,
+//! [`fingerprint`] tells stub resolvers apart, [`fallback`] follows truncated responses, [`linklocal`] measures what the
+//! limit of a network interface counts, [`shadow_cache`] and [`what_if`] tell what would be saved, [`servers`] how each
+//! server does. Deliberately absent: I/O, clocks, threads, metrics, judgement.
 
+pub mod clients;
 mod copies;
+pub mod fallback;
+pub mod fingerprint;
+pub mod linklocal;
+pub mod lookups;
+pub mod resolv_conf;
+pub mod search;
+pub mod servers;
+pub mod shadow_cache;
 pub mod transactions;
+pub mod what_if;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::capture::frame::{Place, Timestamp};
-use crate::dns::{Edns, Message, Query, RecordType, Response};
+use crate::capture::frame::{Ifindex, InterfaceKind, Place, Timestamp};
+use crate::dns::{Edns, Header, Message, Query, Question, Response};
 use crate::packet::{Flow, Transport};
 
 pub use crate::capture::vantage::Vantage;
@@ -48,6 +63,36 @@ pub struct Observation {
     pub to_server: bool,
     /// What was said.
     pub message: Message,
+}
+
+/// A client as it is told apart from all others: by its address, and at a pod's interface by that too, since pods in
+/// different networks may share an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClientId {
+    /// The pod's interface; `None` for the node itself and in a file that does not say.
+    pub interface: Option<Ifindex>,
+    /// Its address.
+    pub address: IpAddr,
+}
+
+impl ClientId {
+    /// The client with this address whose packets are seen there.
+    pub fn at(place: Option<&Place>, address: IpAddr) -> Self {
+        let pod = place.filter(|place| place.kind == InterfaceKind::Pod);
+        Self { interface: pod.map(|place| place.ifindex), address }
+    }
+}
+
+impl Parties {
+    /// Who asked.
+    pub fn client_id(&self) -> ClientId {
+        ClientId::at(self.place.as_ref(), self.client.ip())
+    }
+
+    /// Seen from the client's side, or in a file that does not say: only here a client is judged.
+    pub fn at_client(&self) -> bool {
+        matches!(self.vantage, Vantage::Client | Vantage::Unknown)
+    }
 }
 
 /// Who asked whom, and from where it was seen.
@@ -121,6 +166,30 @@ pub enum Outcome {
     },
 }
 
+/// A query on its way, once.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sent {
+    /// Who asked whom.
+    pub parties: Parties,
+    /// When.
+    pub time: Timestamp,
+    /// The fixed part.
+    pub header: Header,
+    /// What was asked, if anything.
+    pub question: Option<Question>,
+    /// The OPT record, if there is one.
+    pub edns: Option<Edns>,
+    /// The query was seen nearer to its client too.
+    pub echo: bool,
+}
+
+impl Sent {
+    fn new(parties: Parties, time: Timestamp, query: &Query, echo: bool) -> Self {
+        let Query { header, question, edns, .. } = query;
+        Self { parties, time, header: *header, question: question.clone(), edns: *edns, echo }
+    }
+}
+
 /// Why a response belongs to no waiting query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum OrphanReason {
@@ -147,21 +216,9 @@ pub struct Stray {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// A query was sent; its transaction is open now.
-    Opened {
-        /// Who asked whom.
-        parties: Parties,
-        /// QTYPE, if there is a question.
-        qtype: Option<RecordType>,
-        /// The OPT record, if there is one.
-        edns: Option<Edns>,
-    },
-    /// An open query was sent again, or one that was answered less than 10 s ago.
-    Retransmitted {
-        /// Who asked whom.
-        parties: Parties,
-        /// The query was seen nearer to its client too.
-        echo: bool,
-    },
+    Opened(Sent),
+    /// An open query was sent again, or one that was answered less than 10 s ago; the latter is opened too, before.
+    Retransmitted(Sent),
     /// A transaction ended.
     Closed(Transaction),
     /// A response came after its query was given up as unanswered.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use hashlink::{DefaultHashBuilder, LinkedHashMap};
 
 use super::copies::{Copies, Sighting, WINDOW};
-use super::{Event, Limits, Observation, OrphanReason, Outcome, Parties, Stray, Transaction};
+use super::{Event, Limits, Observation, OrphanReason, Outcome, Parties, Sent, Stray, Transaction};
 use crate::capture::frame::{Ifindex, InterfaceKind, Place, Timestamp};
 use crate::capture::vantage::{Vantage, Verdict, judge};
 use crate::dns::{Message, Query, Question, Response};
@@ -328,7 +328,11 @@ impl Correlator {
                 open.last_sent = open.last_sent.max(time);
                 let (copy, echo) = (open.copy, open.echo);
                 self.open.to_back(&key);
-                return emit(if copy { Event::Copy } else { Event::Retransmitted { parties, echo } });
+                return emit(if copy {
+                    Event::Copy
+                } else {
+                    Event::Retransmitted(Sent::new(parties, time, &query, echo))
+                });
             }
         }
         let question = self.question_hash(query.question.as_ref());
@@ -351,10 +355,12 @@ impl Correlator {
         if copy {
             emit(Event::Copy);
         } else {
-            let qtype = query.question.as_ref().map(|question| question.qtype);
-            emit(Event::Opened { parties, qtype, edns: query.edns });
+            let sent = Sent::new(parties, time, &query, echo);
             if repeated {
-                emit(Event::Retransmitted { parties, echo });
+                emit(Event::Opened(sent.clone()));
+                emit(Event::Retransmitted(sent));
+            } else {
+                emit(Event::Opened(sent));
             }
         }
         let open = Open { parties, query, first_sent: time, last_sent: time, sends: 1, echo, copy };

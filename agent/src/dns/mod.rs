@@ -12,10 +12,11 @@ mod types;
 mod wire;
 
 use std::ops::Range;
+use std::time::Duration;
 
 pub use edns::{Edns, EdnsOption, OptionValue, ZoneVersion};
 pub use error::DecodeError;
-pub use name::Name;
+pub use name::{Name, NameError};
 pub use types::{Rcode, RecordType, class_name, opcode_name};
 use wire::Walk;
 
@@ -172,6 +173,9 @@ pub struct Response {
     pub rcode: Rcode,
     /// An SOA stands in the authority section: who says no, and for how long (RFC 2308).
     pub authority_soa: bool,
+    /// How long a cache may keep it: the least TTL of the answer section; of a negative response what RFC 2308 section 5
+    /// says, the lesser of the SOA's TTL and its MINIMUM field. `None` where no record tells.
+    pub lifetime: Option<Duration>,
     /// The OPT record, if there is one.
     pub edns: Option<Edns>,
     /// Length of the message in bytes; that of the whole where only its beginning was seen.
@@ -364,6 +368,7 @@ fn message(walk: Walk, bytes: &[u8], length: usize) -> Message {
         question,
         rcode: Rcode(u16::from(rcode_high) << 4 | header.flags & 0x0f),
         authority_soa: walk.authority_soa,
+        lifetime: walk.least_ttl.map(|seconds| Duration::from_secs(seconds.into())),
         edns,
         length,
         partial: !walk.complete,

@@ -2,6 +2,9 @@
 
 use std::fmt::{self, Write as _};
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use thiserror::Error;
 
 use super::{DecodeError, HEADER_LENGTH};
 
@@ -14,9 +17,24 @@ const MAX_POINTERS: usize = 128;
 /// A name as it stood on the wire, case kept. Names compare without regard to case (RFC 4343).
 ///
 /// Held in wire form without compression: each label behind its length, the root's at the end. A length is at most 63,
-/// which is no letter, so that case can be folded over all octets alike.
+/// which is no letter, so that case can be folded over all octets alike. Clones share the octets: one name is kept by the
+/// query that waits, by its lookup and as evidence.
 #[derive(Clone)]
-pub struct Name(Box<[u8]>);
+pub struct Name(Arc<[u8]>);
+
+/// Why a text is no name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum NameError {
+    /// Two dots in a row, or one at the beginning.
+    #[error("it has an empty label")]
+    EmptyLabel,
+    /// A label of more than 63 octets (RFC 1035 section 2.3.4).
+    #[error("it has a label of more than 63 octets")]
+    LabelTooLong,
+    /// More than 255 octets on the wire (RFC 1035 section 2.3.4).
+    #[error("it is longer than 255 octets")]
+    TooLong,
+}
 
 impl Name {
     /// Reads the name that begins at `start`; gives the position behind it too.
@@ -29,6 +47,68 @@ impl Name {
         walk(bytes, start, |label| wire.extend_from_slice(label))?;
         wire.push(0);
         Ok((Self(wire.into()), end))
+    }
+
+    /// Reads a name as people write it, with or without the final dot; no escapes. Octets beyond ASCII are kept as they
+    /// are.
+    ///
+    /// # Errors
+    ///
+    /// [`NameError`].
+    pub fn from_text(text: &str) -> Result<Self, NameError> {
+        let text = text.strip_suffix('.').unwrap_or(text);
+        let mut wire = Vec::with_capacity(text.len() + 2);
+        if !text.is_empty() {
+            for label in text.split('.') {
+                match u8::try_from(label.len()) {
+                    Ok(0) => return Err(NameError::EmptyLabel),
+                    Ok(length @ 1..=63) => wire.push(length),
+                    _ => return Err(NameError::LabelTooLong),
+                }
+                wire.extend_from_slice(label.as_bytes());
+            }
+        }
+        wire.push(0);
+        if wire.len() > MAX_LENGTH { Err(NameError::TooLong) } else { Ok(Self(wire.into())) }
+    }
+
+    /// How many labels it has, the root's not counted; a relative name of `n` dots has `n + 1`.
+    pub fn label_count(&self) -> usize {
+        self.labels().count()
+    }
+
+    /// The name without its first `labels` labels; the root where it has no more.
+    pub fn parent(&self, labels: usize) -> Self {
+        Self(self.0.get(self.offset(labels)..).unwrap_or(&[0]).into())
+    }
+
+    /// The first `labels` labels as a name; itself where it has no more.
+    pub fn first_labels(&self, labels: usize) -> Self {
+        let kept = self.0.get(..self.offset(labels)).unwrap_or_default();
+        Self(kept.iter().copied().chain([0]).collect())
+    }
+
+    /// This name below `suffix`; `None` where that is longer than a name may be.
+    pub fn below(&self, suffix: &Self) -> Option<Self> {
+        let labels = self.0.len().saturating_sub(1);
+        let whole: Arc<[u8]> = self.0.iter().take(labels).chain(&*suffix.0).copied().collect();
+        (whole.len() <= MAX_LENGTH).then_some(Self(whole))
+    }
+
+    /// Is it `ancestor`, or below it?
+    pub fn is_below(&self, ancestor: &Self) -> bool {
+        let Some(more) = self.label_count().checked_sub(ancestor.label_count()) else { return false };
+        self.0.get(self.offset(more)..).is_some_and(|tail| tail.eq_ignore_ascii_case(&ancestor.0))
+    }
+
+    /// How many labels both begin with.
+    pub fn common_labels(&self, other: &Self) -> usize {
+        self.labels().zip(other.labels()).take_while(|(mine, its)| mine.eq_ignore_ascii_case(its)).count()
+    }
+
+    /// Where the label behind the first `labels` begins; at the root's where there are no more.
+    fn offset(&self, labels: usize) -> usize {
+        self.labels().take(labels).map(|label| label.len() + 1).sum()
     }
 
     /// Octets on the wire without compression, 1 to 255.

@@ -27,6 +27,8 @@ pub(super) struct Walk {
     pub(super) answered: bool,
     /// An SOA stands in the authority section.
     pub(super) authority_soa: bool,
+    /// The least TTL in seconds of the answer section; without answers, that for which the SOA lets the negative be kept.
+    pub(super) least_ttl: Option<u32>,
     /// The first OPT record, the high bits of the rcode, and where its options stand.
     pub(super) opt: Option<(Edns, u8, Range<usize>)>,
     /// All that the header promises could be read.
@@ -63,6 +65,7 @@ pub(super) fn walk(bytes: &[u8]) -> Result<Walk, DecodeError> {
         records: [0; 3],
         answered: false,
         authority_soa: false,
+        least_ttl: None,
         opt: None,
         complete: true,
         defect: None,
@@ -155,8 +158,17 @@ impl Walk {
             0 => {
                 let asked = self.question.as_ref().map(|question| question.qtype);
                 self.answered |= asked == Some(record.record_type);
+                self.least_ttl = Some(self.least_ttl.map_or(record.ttl, |least| least.min(record.ttl)));
             }
-            1 => self.authority_soa |= record.record_type == RecordType::SOA,
+            1 if record.record_type == RecordType::SOA => {
+                self.authority_soa = true;
+                if !self.answered {
+                    // MINIMUM stands at the end of the data (RFC 1035 section 3.3.13).
+                    let minimum = bytes[record.data.clone()].last_chunk::<4>();
+                    let negative = minimum.map_or(0, |minimum| u32::from_be_bytes(*minimum)).min(record.ttl);
+                    self.least_ttl = Some(self.least_ttl.map_or(negative, |least| least.min(negative)));
+                }
+            }
             _ => {}
         }
     }

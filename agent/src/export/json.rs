@@ -175,12 +175,13 @@ fn of_option(option: &EdnsOption<'_>) -> Value {
     object
 }
 
-fn nanos(duration: std::time::Duration) -> Value {
+/// Nanoseconds.
+pub(super) fn nanos(duration: std::time::Duration) -> Value {
     (duration.as_nanos() as u64).into()
 }
 
 /// RFC 3339 in UTC with nanoseconds.
-fn time(timestamp: Timestamp) -> Value {
+pub(super) fn time(timestamp: Timestamp) -> Value {
     let time = jiff::Timestamp::from_nanosecond(i128::from(timestamp.as_nanos())).unwrap_or_default();
     format!("{time:.9}").into()
 }

@@ -5,14 +5,19 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
-use super::text::milliseconds;
+use super::findings::whom;
+use super::json::InterfaceNames;
+use super::text::{clock, milliseconds};
 use crate::capture::counters::CaptureCounters;
 use crate::dns::Rcode;
+use crate::engine::Insight;
 use crate::packet::{fragments, tcp};
 use crate::tally::{PacketResult, ServerSummary, Summary, Tally};
 
 /// Servers that are listed.
 const MOST_SERVERS: usize = 8;
+/// Findings that are named.
+const MOST_FINDINGS: usize = 8;
 
 /// What the source says of itself.
 pub struct SourceReport<'a> {
@@ -24,29 +29,48 @@ pub struct SourceReport<'a> {
     pub trouble: &'a [String],
 }
 
-/// The whole summary, ending with a newline.
-pub fn summary(tally: &Tally, source: &SourceReport<'_>, zone: &TimeZone) -> String {
+/// What was judged, and the names of interfaces.
+pub struct Judged<'a> {
+    /// Lookups and findings.
+    pub insight: &'a Insight,
+    /// Names of interfaces.
+    pub names: &'a InterfaceNames,
+}
+
+/// The whole summary, ending with a newline; `judged` is `None` where nothing was to be judged.
+pub fn summary(
+    tally: &Tally,
+    judged: Option<&Judged<'_>>,
+    source: &SourceReport<'_>,
+    zone: &TimeZone,
+) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
-    let _ = write_summary(&mut text, tally, source, zone);
+    let _ = write_summary(&mut text, tally, judged, source, zone);
     text
 }
 
-fn write_summary(out: &mut String, tally: &Tally, source: &SourceReport<'_>, zone: &TimeZone) -> fmt::Result {
+fn write_summary(
+    out: &mut String,
+    tally: &Tally,
+    judged: Option<&Judged<'_>>,
+    source: &SourceReport<'_>,
+    zone: &TimeZone,
+) -> fmt::Result {
     let name = source.name;
     let summary = &tally.summary;
     match summary.span {
         None => writeln!(out, "--- no DNS packet, {name} ---")?,
         Some((first, last)) => {
-            let clock = |time: crate::capture::frame::Timestamp| {
-                let time = jiff::Timestamp::from_nanosecond(i128::from(time.as_nanos())).unwrap_or_default();
-                time.to_zoned(zone.clone()).strftime("%H:%M:%S").to_string()
-            };
+            let clock = |time| clock(time, zone, "%H:%M:%S");
             let seconds = last.since(first).as_secs_f64();
             writeln!(out, "--- {} to {} ({seconds:.0} s), {name} ---", clock(first), clock(last))?;
             write_outcomes(out, tally)?;
             write_servers(out, summary)?;
             write_worst(out, tally)?;
+            if let Some(judged) = judged {
+                write_judged(out, judged)?;
+            }
         }
     }
     write_losses(out, tally, source)
@@ -171,6 +195,40 @@ fn write_worst(out: &mut String, tally: &Tally) -> fmt::Result {
     writeln!(out)
 }
 
+/// What applications asked for, and what is wrong.
+fn write_judged(out: &mut String, judged: &Judged<'_>) -> fmt::Result {
+    let Judged { insight, names } = judged;
+    let lookups = insight.lookups();
+    if lookups.total() > 0 {
+        writeln!(
+            out,
+            " {} lookup{} ({} queries, {} of them for candidates that did not win)",
+            grouped(lookups.total()),
+            if lookups.total() == 1 { "" } else { "s" },
+            grouped(lookups.queries),
+            grouped(lookups.wasted)
+        )?;
+    }
+    let findings = insight.findings().ledger().all();
+    if findings.is_empty() {
+        return Ok(());
+    }
+    let words = findings.iter().take(MOST_FINDINGS).map(|finding| {
+        format!(
+            "{} {} ({}, confidence {})",
+            finding.id.as_str(),
+            whom(&finding.subject, names),
+            finding.severity.as_str(),
+            finding.confidence.as_str()
+        )
+    });
+    write!(out, " findings: {}", words.collect::<Vec<_>>().join(" · "))?;
+    if findings.len() > MOST_FINDINGS {
+        write!(out, " · and {} more (nslookout diagnose)", findings.len() - MOST_FINDINGS)?;
+    }
+    writeln!(out, "     nslookout explain ID")
+}
+
 /// tcpdump's three lines first, then the size of the doubt.
 fn write_losses(out: &mut String, tally: &Tally, source: &SourceReport<'_>) -> fmt::Result {
     let SourceReport { name, counters, trouble } = *source;
@@ -263,7 +321,7 @@ pub fn statistics(tally: &Tally, counters: Option<&CaptureCounters>) -> String {
 }
 
 /// 9,412.
-fn grouped(number: u64) -> String {
+pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (place, digit) in digits.chars().enumerate() {

@@ -176,8 +176,7 @@ impl Lines {
     }
 
     fn time(&self, time: Timestamp) -> String {
-        let time = jiff::Timestamp::from_nanosecond(i128::from(time.as_nanos())).unwrap_or_default();
-        time.to_zoned(self.style.zone.clone()).strftime("%H:%M:%S.%3f").to_string()
+        clock(time, &self.style.zone, "%H:%M:%S.%3f")
     }
 
     /// Errors red, what needs a second look yellow.
@@ -319,8 +318,15 @@ fn flags(header: &Header) -> String {
     }
 }
 
-fn server(address: SocketAddr) -> String {
+/// An address, with its port where that is not the ordinary one.
+pub(super) fn server(address: SocketAddr) -> String {
     if address.port() == DNS_PORT { address.ip().to_string() } else { address.to_string() }
+}
+
+/// A time in a zone, as `strftime` writes it.
+pub(super) fn clock(time: Timestamp, zone: &TimeZone, format: &str) -> String {
+    let time = jiff::Timestamp::from_nanosecond(i128::from(time.as_nanos())).unwrap_or_default();
+    time.to_zoned(zone.clone()).strftime(format).to_string()
 }
 
 /// Milliseconds in at most four digits that matter.
@@ -336,7 +342,7 @@ pub fn milliseconds(duration: Duration) -> String {
 }
 
 /// Cuts the middle out: both ends of a name tell.
-fn shorten(text: &str, width: usize) -> String {
+pub(super) fn shorten(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
     }
@@ -397,7 +403,7 @@ mod tests {
             ("10.0.0.1:4000".parse().unwrap(), "10.0.0.53:53".parse().unwrap());
         let (mut correlator, lines) = (Correlator::new(Limits::default()), Lines::new(style, shorten));
         let mut told = Vec::new();
-        let mut tell = |event| told.extend(lines.line(&Report::Event(event), &InterfaceNames::new()));
+        let mut tell = |event: Event| told.extend(lines.line(&Report::Event(&event), &InterfaceNames::new()));
         let mut send = |nanos: u64, to_server: bool, flags: u16| {
             let wire = message(7, flags, [1, 0, 0, 0], &[question(dotted(name), 1)]);
             let (source, destination) = if to_server { (client, server) } else { (server, client) };

@@ -3,6 +3,7 @@
 //! Input: events and packet results. Output: the public fields. Memory is bounded by [`TallyLimits`].
 
 mod labels;
+mod lookups;
 mod series;
 
 use std::hash::Hash;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use crate::capture::frame::Timestamp;
-use crate::correlate::{Event, OrphanReason, Outcome, Parties, Stray, Transaction, Vantage};
+use crate::correlate::{Event, OrphanReason, Outcome, Parties, Sent, Stray, Transaction, Vantage};
 use crate::dns::{Edns, Message, Name, Rcode, RecordType, Response};
 use crate::maps::Map;
 use crate::packet::Transport;
@@ -21,6 +22,7 @@ use crate::packet::tcp::StreamCounts;
 
 pub use labels::{BufferSize, MalformedKind, PacketResult, Resolver};
 use labels::{listed, listed_rcode};
+pub use lookups::LookupCounts;
 pub use series::{Buckets, DURATION_BOUNDS, Durations, SIZE_BOUNDS, Series, Sizes, Subject};
 
 /// The bounds of counting.
@@ -245,10 +247,11 @@ impl Tally {
     /// Counts what the correlator said.
     pub(crate) fn event(&mut self, event: &Event) {
         match event {
-            Event::Opened { parties, qtype, edns } => {
-                self.opened(parties, qtype.unwrap_or(RecordType(0)), *edns);
+            Event::Opened(Sent { parties, question, edns, .. }) => {
+                let qtype = question.as_ref().map_or(RecordType(0), |question| question.qtype);
+                self.opened(parties, qtype, *edns);
             }
-            Event::Retransmitted { parties, echo } => {
+            Event::Retransmitted(Sent { parties, echo, .. }) => {
                 if parties.vantage == Vantage::Client {
                     *self.client.retransmits.at(self.limits.max_series, parties.client.ip(), ()) += 1;
                 }

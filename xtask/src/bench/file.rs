@@ -62,8 +62,13 @@ fn contenders(bench: &Bench, capture: &Path) -> Vec<Contender> {
     tshark.extend(fields.iter().flat_map(|field| ["-e", field]));
     vec![
         contender("nslookout watch -r", &[&agent, "watch", "-n", "-r", &capture]),
-        // As dnsscope: pairs, and prints no lines.
+        // Pairs, folds lookups and judges, and prints no lines.
         contender("nslookout watch -r --summary=only", &[&agent, "watch", "--summary=only", "-r", &capture]),
+        // As dnsscope: pairs, and no more.
+        contender(
+            "nslookout watch -r --summary=only --no-findings",
+            &[&agent, "watch", "--summary=only", "--no-findings", "-r", &capture],
+        ),
         contender("nslookout watch -r -o json", &[&agent, "watch", "-n", "-o", "json", "-r", &capture]),
         // tcpdump would give up root's rights, and with them the right to read the file.
         contender("tcpdump -r -w /dev/null", &["tcpdump", "-Z", "root", "-r", &capture, "-w", "/dev/null"]),

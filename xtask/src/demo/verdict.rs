@@ -55,6 +55,13 @@ pub fn client_queries(reported: &[Value]) -> usize {
     reported.iter().filter(|object| object["vantage"] == "client" && object["outcome"] != "late").count()
 }
 
+/// How many of these `client` sent to `server`, by their addresses.
+pub fn client_queries_of(reported: &[Value], client: &str, server: &str) -> usize {
+    let is_of = |object: &&Value| object["client"] == client && object["server"] == server;
+    let is_query = |object: &&Value| object["vantage"] == "client" && object["outcome"] != "late";
+    reported.iter().filter(is_of).filter(is_query).count()
+}
+
 /// One verdict per client, in the order in which they first asked.
 pub fn judge(expected: &[Expected], reported: &[Value]) -> Vec<Verdict> {
     let mut verdicts: Vec<Verdict> = Vec::new();

@@ -3,6 +3,8 @@
 //! A daemon stays in the foreground, with its log and its process ID in `target/lab/run/`, so that a later
 //! `cargo xtask lab down` finds what an earlier `up` started, even one that crashed.
 
+mod list;
+
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -11,7 +13,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::topology::{self, HOST_RESOLVER, NODE, SERVICE_IP, SERVICE_IP6, VPC, VPC_RESOLVER, VPC_RESOLVER6};
+pub use list::{INCIDENT_RESOLVERS, RESOLVERS};
+
+use super::topology;
 use crate::{child, netns, shell};
 
 /// One resolver of the lab.
@@ -30,43 +34,6 @@ pub struct Resolver {
 
 /// A question to a resolver: the namespace that asks, the server's address, and the words for dig.
 type Probe = (&'static str, &'static str, &'static [&'static str]);
-
-/// A pod of which the resolvers are probed: what works from there works for every pod.
-const ASKER: &str = "nslookout-tools-debug";
-
-/// All resolvers, each after the ones that it forwards to.
-pub const RESOLVERS: &[Resolver] = &[
-    Resolver {
-        name: "vpc",
-        program: "dnsmasq",
-        netns: VPC,
-        template: include_str!("../../lab/vpc.dnsmasq.conf"),
-        probes: &[
-            (ASKER, VPC_RESOLVER, &["www.example.test", "A"]),
-            (ASKER, VPC_RESOLVER6, &["www.example.test", "AAAA"]),
-            (ASKER, VPC_RESOLVER, &["big.example.test", "A", "+tcp"]),
-        ],
-    },
-    Resolver {
-        name: "coredns",
-        program: "unbound",
-        netns: "nslookout-coredns",
-        template: include_str!("../../lab/coredns.unbound.conf"),
-        probes: &[
-            (ASKER, SERVICE_IP, &["kubernetes.default.svc.cluster.local", "A"]),
-            (ASKER, SERVICE_IP6, &["kubernetes.default.svc.cluster.local", "A"]),
-            (ASKER, SERVICE_IP, &["www.example.test", "A", "+tcp"]),
-            (NODE, SERVICE_IP, &["www.example.test", "A"]),
-        ],
-    },
-    Resolver {
-        name: "host",
-        program: "dnsmasq",
-        netns: NODE,
-        template: include_str!("../../lab/host.dnsmasq.conf"),
-        probes: &[(NODE, HOST_RESOLVER, &["www.example.test", "A"])],
-    },
-];
 
 /// Where logs, configurations and process IDs are.
 pub fn run_dir() -> PathBuf {
@@ -87,7 +54,9 @@ impl Resolver {
         if self.template.contains("@HOSTS@") {
             fs::write(&hosts, vpc_hosts()).with_context(|| format!("failed to write {}", hosts.display()))?;
         }
-        let text = topology::fill(self.template)?.replace("@HOSTS@", &hosts.to_string_lossy());
+        let text = topology::fill(self.template)?
+            .replace("@HOSTS@", &hosts.to_string_lossy())
+            .replace("@LARGE@", &large_zone());
         fs::write(&config, text).with_context(|| format!("failed to write {}", config.display()))?;
 
         let log = File::create(self.file("log"))
@@ -95,6 +64,7 @@ impl Resolver {
         let mut command = netns::command(self.netns, &self.executable()?.to_string_lossy());
         match self.program {
             "unbound" => command.args(["-d", "-c"]).arg(&config),
+            "python3" => command.arg(shell::workspace().join("xtask/lab/incidents/slow.py")).arg(&config),
             _ => command.arg("--keep-in-foreground").arg(format!("--conf-file={}", config.display())),
         };
         // A group of its own: Ctrl-C at the terminal is for the task, which then takes the lab down in order.
@@ -114,11 +84,12 @@ impl Resolver {
         if self.program != "unbound" {
             return Ok(found);
         }
-        let copy = super::dir().join("bin/unbound");
         super::clients::make_bin_dir()?;
-        // Replaced by name, never written into: an older copy may still run.
-        fs::remove_file(&copy).ok();
-        fs::copy(&found, &copy).with_context(|| format!("failed to copy {}", found.display()))?;
+        let copy = super::dir().join("bin/unbound");
+        let new = copy.with_extension("new");
+        fs::copy(&found, &new).with_context(|| format!("failed to copy {}", found.display()))?;
+        // By name and at once: an older copy may still run, and one just started may not have been read yet.
+        fs::rename(&new, &copy).with_context(|| format!("failed to put {} in place", copy.display()))?;
         Ok(copy)
     }
 
@@ -250,6 +221,11 @@ fn vpc_hosts() -> String {
     include_str!("../../lab/vpc.hosts").lines().map(|line| format!("{line}\n")).chain(big).collect()
 }
 
+/// A name with 200 addresses, 3,244 bytes of answer: three fragments on a wire of 1,500 bytes.
+fn large_zone() -> String {
+    (1..=200).map(|host| format!("  local-data: \"large.example. 60 A 20.111.6.{host}\"\n")).collect()
+}
+
 /// Marks that the lab made `/etc/netns`, so that `down` knows to take it away.
 pub fn etc_marker() -> PathBuf {
     run_dir().join("made-etc-netns")
@@ -258,13 +234,6 @@ pub fn etc_marker() -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::topology::{COREDNS, PODS};
-
-    #[test]
-    fn the_cluster_resolver_is_in_its_pod() {
-        assert!(RESOLVERS.iter().any(|resolver| resolver.netns == topology::pod(COREDNS).unwrap().netns));
-        assert!(PODS.iter().any(|pod| pod.netns == ASKER));
-    }
 
     #[test]
     fn the_big_name_exceeds_512_bytes() {

@@ -10,8 +10,9 @@
 //!                              nslookout-vpc   169.254.169.253
 //! ```
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
+use super::pods::{COREDNS, INCIDENT_PODS, PODS, Pod, pod_of};
 use crate::netns;
 
 /// The namespace that is the node: host ends of the pods' wires, uplink, lo. The agent runs here.
@@ -34,104 +35,69 @@ pub const VPC_RESOLVER6: &str = "fd00:ec2::253";
 /// The stub resolver on the node's loopback, as systemd-resolved is one.
 pub const HOST_RESOLVER: &str = "127.0.0.53";
 
+/// Where the servers that answer wrongly are: each an address of the pod `dns/faulty`, so that what is found of one is
+/// never of another.
+pub const PAIR_CONFLICT: &str = "10.1.0.21";
+/// Fails on one zone.
+pub const SERVFAIL: &str = "10.1.0.22";
+/// Sends answers of any size that a client announces over UDP, in fragments.
+pub const FRAGMENTED: &str = "10.1.0.23";
+/// Answers after three seconds.
+pub const SLOW: &str = "10.1.0.24";
+/// The second address of the pod `dns/two-homed`, which answers from its first.
+pub const WRONG_SOURCE: &str = "10.1.0.25";
+/// The resolver of the node's pods and processes where there is a node-local cache; the address is NodeLocal DNSCache's.
+pub const NODE_CACHE: &str = "169.254.20.10";
+/// The instance metadata service of the VPC, as at AWS.
+pub const IMDS: &str = "169.254.169.254";
+
 /// All link-local addresses derive from the MAC address; Calico gives this one to every host end.
 const HOST_MAC: &str = "ee:ee:ee:ee:ee:ee";
 const HOST_LINK_LOCAL6: &str = "fe80::ecee:eeff:feee:eeee";
 
-/// One pod of the lab.
-#[derive(Debug)]
-pub struct Pod {
-    /// `namespace/name`, as kubectl would say it.
-    pub name: &'static str,
-    /// Its network namespace.
-    pub netns: &'static str,
-    /// The host end of its veth, in the node's namespace: `cali` (Calico) or `eni` (AWS VPC CNI), then the first
-    /// 11 hex digits of sha1("namespace.name"), as both CNIs compute it.
-    pub interface: &'static str,
-    /// Its IPv4 address.
-    pub address: &'static str,
-    /// Its IPv6 address.
-    pub address6: &'static str,
-}
-
-/// The pod that runs the cluster's resolver.
-pub const COREDNS: &str = "kube-system/coredns-5d78c9869d-x2x7k";
-
-/// All pods. A real node has one CNI; the lab has the wires of two, because the agent must know both.
-pub const PODS: &[Pod] = &[
-    Pod {
-        name: COREDNS,
-        netns: "nslookout-coredns",
-        interface: "cali3ad697901f8",
-        address: "10.1.0.2",
-        address6: "fd00:10:1::2",
-    },
-    Pod {
-        name: "shop/cart",
-        netns: "nslookout-shop-cart",
-        interface: "calie45f23531db",
-        address: "10.1.0.5",
-        address6: "fd00:10:1::5",
-    },
-    Pod {
-        name: "shop/batch",
-        netns: "nslookout-shop-batch",
-        interface: "eni7819e2963f3",
-        address: "10.1.0.6",
-        address6: "fd00:10:1::6",
-    },
-    Pod {
-        name: "tools/debug",
-        netns: "nslookout-tools-debug",
-        interface: "eni23bc28c4c85",
-        address: "10.1.0.7",
-        address6: "fd00:10:1::7",
-    },
-];
-
-impl Pod {
-    /// The search list that Kubernetes gives a pod of this namespace.
-    pub fn search(&self) -> [String; 3] {
-        let namespace = self.name.split('/').next().unwrap_or_default();
-        [format!("{namespace}.svc.cluster.local"), "svc.cluster.local".into(), "cluster.local".into()]
-    }
-
-    /// The `resolv.conf` that the kubelet would write: the cluster's for all but the resolver's own pod, which has
-    /// `dnsPolicy: Default` and so the VPC's.
-    pub fn resolv_conf(&self) -> String {
-        if self.name == COREDNS {
-            return format!("nameserver {VPC_RESOLVER}\n");
-        }
-        format!("search {}\nnameserver {SERVICE_IP}\noptions ndots:5\n", self.search().join(" "))
-    }
-}
-
-/// The pod of this name, or an error with the names that there are.
-pub fn pod(name: &str) -> Result<&'static Pod> {
-    PODS.iter().find(|pod| pod.name == name).with_context(|| {
-        let names: Vec<&str> = PODS.iter().map(|pod| pod.name).collect();
-        format!("no pod {name} in the lab; there are: {}", names.join(", "))
-    })
-}
-
 /// Every namespace of the lab: all that is ever created or removed.
 pub fn namespaces() -> impl Iterator<Item = &'static str> {
-    [NODE, VPC].into_iter().chain(PODS.iter().map(|pod| pod.netns))
+    [NODE, VPC].into_iter().chain(PODS.iter().chain(INCIDENT_PODS).map(|pod| pod.netns))
 }
 
-/// Makes the namespaces and the wires between them.
+/// Makes the node, the VPC, the pods that are always there, and the wires between them.
 pub fn build() -> Result<()> {
-    for name in namespaces() {
+    for name in [NODE, VPC] {
         netns::add(name)?;
     }
     netns::set(NODE, &[("net/ipv4/ip_forward", "1"), ("net/ipv6/conf/all/forwarding", "1")])?;
     netns::write_etc(NODE, &format!("nameserver {HOST_RESOLVER}\n"))?;
     wire_uplink()?;
     for pod in PODS {
-        wire(pod)?;
-        netns::write_etc(pod.netns, &pod.resolv_conf())?;
+        add(pod)?;
     }
     netns::nft(NODE, &fill(include_str!("../../lab/service-ip.nft"))?)
+}
+
+/// Adds the pods of the incidents, and the further addresses of those that serve.
+pub fn build_incidents() -> Result<()> {
+    for pod in INCIDENT_PODS {
+        add(pod)?;
+    }
+    let faulty = [PAIR_CONFLICT, SERVFAIL, FRAGMENTED, SLOW];
+    for (name, addresses) in [("dns/faulty", &faulty[..]), ("dns/two-homed", &[WRONG_SOURCE])] {
+        let pod = pod_of(name)?;
+        for address in addresses {
+            netns::ip(pod.netns, &format!("addr add {address}/32 dev lo"))?;
+            netns::ip(
+                NODE,
+                &format!("route add {address}/32 via {} dev {} onlink", pod.address, pod.interface),
+            )?;
+        }
+    }
+    netns::ip(NODE, &format!("addr add {NODE_CACHE}/32 dev lo"))?;
+    netns::ip(VPC, &format!("addr add {IMDS}/32 dev lo"))
+}
+
+fn add(pod: &Pod) -> Result<()> {
+    netns::add(pod.netns)?;
+    wire(pod)?;
+    netns::write_etc(pod.netns, &pod.resolv_conf())
 }
 
 /// `eth0` of the node, and the VPC at its other end.
@@ -193,9 +159,13 @@ fn wire(pod: &Pod) -> Result<()> {
     )
 }
 
-/// Puts the addresses into a template of `xtask/lab/`.
+/// Puts the addresses into a template of `xtask/lab/`: those with a name of their own, and `@namespace/name@` of a pod.
 pub fn fill(template: &str) -> Result<String> {
-    let coredns = pod(COREDNS)?;
+    let coredns = pod_of(COREDNS)?;
+    let mut text = template.to_owned();
+    for pod in PODS.iter().chain(INCIDENT_PODS) {
+        text = text.replace(&format!("@{}@", pod.name), pod.address);
+    }
     Ok([
         ("@ADDRESS@", coredns.address),
         ("@ADDRESS6@", coredns.address6),
@@ -204,32 +174,20 @@ pub fn fill(template: &str) -> Result<String> {
         ("@VPC_RESOLVER@", VPC_RESOLVER),
         ("@VPC_RESOLVER6@", VPC_RESOLVER6),
         ("@HOST_RESOLVER@", HOST_RESOLVER),
+        ("@PAIR_CONFLICT@", PAIR_CONFLICT),
+        ("@SERVFAIL@", SERVFAIL),
+        ("@FRAGMENTED@", FRAGMENTED),
+        ("@SLOW@", SLOW),
+        ("@NODE_CACHE@", NODE_CACHE),
+        ("@IMDS@", IMDS),
     ]
     .iter()
-    .fold(template.to_owned(), |text, (placeholder, value)| text.replace(placeholder, value)))
+    .fold(text, |text, (placeholder, value)| text.replace(placeholder, value)))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
-
     use super::*;
-
-    #[test]
-    fn interfaces_are_named_as_the_cnis_name_them() {
-        for pod in PODS {
-            let key = pod.name.replace('/', ".");
-            let sum =
-                crate::shell::output(Command::new("sh").args(["-c", "printf %s \"$0\" | sha1sum", &key]));
-            let hex = sum.unwrap()[..11].to_owned();
-            assert_eq!(
-                pod.interface.trim_start_matches("cali").trim_start_matches("eni"),
-                hex,
-                "{}",
-                pod.name
-            );
-        }
-    }
 
     #[test]
     fn every_namespace_is_recognisably_ours() {
@@ -238,7 +196,14 @@ mod tests {
 
     #[test]
     fn templates_have_no_placeholder_left() {
-        let filled = fill(include_str!("../../lab/service-ip.nft")).unwrap();
-        assert!(!filled.contains('@'), "{filled}");
+        for template in [
+            include_str!("../../lab/service-ip.nft"),
+            include_str!("../../lab/incidents/faults.nft"),
+            include_str!("../../lab/incidents/limit.nft"),
+            include_str!("../../lab/incidents/slow.conf"),
+        ] {
+            let filled = fill(template).unwrap();
+            assert!(!filled.contains('@'), "{filled}");
+        }
     }
 }

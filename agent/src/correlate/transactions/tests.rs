@@ -101,10 +101,11 @@ fn tell(event: &Event) -> String {
         format!("{}:{}{at}", last(parties.client), parties.client.port())
     };
     match event {
-        Event::Opened { parties, qtype, .. } => {
-            format!("open {} {}", of(parties), qtype.map_or("-".into(), |qtype| qtype.to_string()))
+        Event::Opened(Sent { parties, question, .. }) => {
+            let qtype = question.as_ref().map_or("-".into(), |question| question.qtype.to_string());
+            format!("open {} {qtype}", of(parties))
         }
-        Event::Retransmitted { parties, .. } => format!("again {}", of(parties)),
+        Event::Retransmitted(sent) => format!("again {}", of(&sent.parties)),
         Event::Closed(transaction) => {
             let (outcome, duration) = match &transaction.outcome {
                 Outcome::Answered { response, latency } => (response.rcode.to_string(), *latency),

@@ -1,0 +1,378 @@
+//! What is known of each client: its open lookups, its habits, its search list.
+//!
+//! Input: events as the client sees them ([`Parties::at_client`]); copies and echoes are passed over. Output: [`Lookup`].
+//! A query is put to an open lookup of its client whose names begin with the same label, or begins one. Bounded: the
+//! client that began no lookup for longest gives way, and so does the oldest lookup.
+//!
+//! [`Parties::at_client`]: super::Parties::at_client
+
+mod learned;
+mod open;
+mod table;
+mod walk;
+
+use std::hash::{BuildHasher, Hash as _, Hasher as _};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use hashlink::{DefaultHashBuilder, LinkedHashMap};
+
+use self::learned::Learned;
+use self::open::{Fit, Open, Stand};
+use self::table::{List, Slot, Table};
+use self::walk::Knowledge;
+use super::fingerprint::{Fingerprint, Habits};
+use super::lookups::{Lookup, Reply};
+use super::resolv_conf::{ResolvConf, SearchSource};
+use super::{ClientId, Event, Outcome, Parties, Sent, Stray, Transaction};
+use crate::capture::frame::Timestamp;
+use crate::dns::{Question, RecordType};
+use crate::maps::Map;
+
+/// Clients that are kept at most.
+const MAX_CLIENTS: usize = 32_768;
+/// Open lookups that are looked at for one query, the newest first.
+const MAX_LOOKED_AT: usize = 16;
+/// Internet names (RFC 1035 section 3.2.4).
+const CLASS_IN: u16 = 1;
+/// A standard query (RFC 1035 section 4.1.1).
+const OPCODE_QUERY: u8 = 0;
+
+/// All clients.
+#[derive(Debug, Default)]
+pub struct Clients {
+    /// Where each stands in `clients`; the one that began a lookup last is the last.
+    places: LinkedHashMap<ClientId, u32>,
+    clients: Vec<Client>,
+    table: Table,
+    told: Told,
+    serial: u64,
+    hasher: DefaultHashBuilder,
+}
+
+/// One client.
+#[derive(Debug)]
+struct Client {
+    id: ClientId,
+    habits: Habits,
+    told: Option<Arc<Config>>,
+    learned: Learned,
+    open: List,
+}
+
+/// What clients were told of how they are configured.
+#[derive(Debug, Default)]
+struct Told {
+    of: Map<IpAddr, Arc<Config>>,
+    others: Option<Arc<Config>>,
+}
+
+/// A configuration as it is used here.
+#[derive(Debug)]
+struct Config {
+    resolv_conf: ResolvConf,
+    search: Arc<[crate::dns::Name]>,
+    source: SearchSource,
+}
+
+impl Client {
+    fn knowledge(&self) -> Knowledge {
+        match &self.told {
+            Some(config) => Knowledge {
+                search: Some(Arc::clone(&config.search)),
+                source: config.source,
+                ndots: Some(config.resolv_conf.ndots()),
+                walked_dots: None,
+                whole: true,
+            },
+            None => Knowledge {
+                search: self.learned.search.clone(),
+                source: match self.learned.search {
+                    Some(_) => SearchSource::Inferred,
+                    None => SearchSource::Unknown,
+                },
+                ndots: None,
+                walked_dots: self.learned.walked_dots,
+                whole: self.learned.whole,
+            },
+        }
+    }
+}
+
+impl Clients {
+    /// Is told how a client's resolver is configured; `None`: every client of which nothing better is known.
+    pub fn configure(&mut self, client: Option<IpAddr>, resolv_conf: ResolvConf, source: SearchSource) {
+        let search = resolv_conf.search.clone().into();
+        let config = Arc::new(Config { resolv_conf, search, source });
+        match client {
+            Some(address) => drop(self.told.of.insert(address, config)),
+            None => self.told.others = Some(config),
+        }
+        for client in &mut self.clients {
+            client.told = self.told.find(client.id.address);
+        }
+    }
+
+    /// How a client's resolver is configured, where that was told.
+    pub fn configuration(&self, client: &ClientId) -> Option<(&ResolvConf, SearchSource)> {
+        let config = self.told.of.get(&client.address).or(self.told.others.as_ref())?;
+        Some((&config.resolv_conf, config.source))
+    }
+
+    /// Takes an event; gives the lookups that it ended.
+    pub fn event(&mut self, event: &Event, emit: &mut dyn FnMut(Lookup)) {
+        match event {
+            Event::Opened(sent) if is_judged(&sent.parties, sent.echo) => self.opened(sent, emit),
+            Event::Retransmitted(sent) if is_judged(&sent.parties, sent.echo) => self.again(sent),
+            Event::Closed(transaction) if is_judged(&transaction.parties, transaction.echo) => {
+                self.closed(transaction, emit);
+            }
+            Event::Late { stray, .. } if is_judged(&stray.parties, stray.echo) => self.late(stray, emit),
+            _ => {}
+        }
+    }
+
+    /// Ends the lookups that nothing more is expected of; everything before `watermark` was seen.
+    pub fn tick(&mut self, watermark: Timestamp, emit: &mut dyn FnMut(Lookup)) {
+        while let Some(slot) = self.table.over(watermark) {
+            self.end(slot, false, emit);
+        }
+    }
+
+    /// Ends all lookups, at the end of the capture.
+    pub fn finish(&mut self, end: Timestamp, emit: &mut dyn FnMut(Lookup)) {
+        self.tick(end, emit);
+        while let Some(slot) = self.table.oldest() {
+            self.end(slot, true, emit);
+        }
+    }
+
+    /// What a client's stub resolver seems to be.
+    pub fn fingerprint(&self, client: &ClientId) -> Fingerprint {
+        let client = self.places.get(client).and_then(|&at| self.clients.get(at as usize));
+        client.map_or_else(Fingerprint::default, |client| client.habits.fingerprint())
+    }
+
+    /// Every client with what its stub resolver seems to be.
+    pub fn fingerprints(&self) -> Vec<(ClientId, Fingerprint)> {
+        self.clients.iter().map(|client| (client.id, client.habits.fingerprint())).collect()
+    }
+
+    /// Lookups that are open now.
+    pub fn open(&self) -> usize {
+        self.table.len()
+    }
+
+    fn opened(&mut self, sent: &Sent, emit: &mut dyn FnMut(Lookup)) {
+        let Some(question) = sent.question.as_ref().filter(|question| question.qclass == CLASS_IN) else {
+            return;
+        };
+        if sent.header.opcode() != OPCODE_QUERY {
+            return;
+        }
+        let id = sent.parties.client_id();
+        let label = self.label(&id, question);
+        let at = match self.place(label, sent, question) {
+            Some((slot, fit)) => {
+                let Some(open) = self.table.get_mut(slot) else { return };
+                open.join(fit, sent, question);
+                open.client
+            }
+            None => self.begin(id, label, sent, question, emit),
+        };
+        if let Some(client) = self.clients.get_mut(at as usize) {
+            client.habits.sent(sent);
+        }
+    }
+
+    /// The open lookup that a query belongs to: of several the one that asks from its port, else the newest.
+    fn place(&self, label: u64, sent: &Sent, question: &Question) -> Option<(Slot, Fit)> {
+        let mut newest = None;
+        for (slot, open) in self.table.of_label(label).take(MAX_LOOKED_AT) {
+            match open.fits(sent, question) {
+                Some((fit, true)) => return Some((slot, fit)),
+                Some((fit, false)) => drop(newest.get_or_insert((slot, fit))),
+                None => {}
+            }
+        }
+        newest
+    }
+
+    /// Begins a lookup; gives the place of its client.
+    fn begin(
+        &mut self,
+        id: ClientId,
+        label: u64,
+        sent: &Sent,
+        question: &Question,
+        emit: &mut dyn FnMut(Lookup),
+    ) -> u32 {
+        let at = self.client(id, emit);
+        while let Some(oldest) =
+            self.clients.get(at as usize).and_then(|client| self.table.surplus(&client.open, label))
+        {
+            self.end(oldest, true, emit);
+        }
+        let Some(client) = self.clients.get_mut(at as usize) else { return at };
+        self.serial += 1;
+        let mut open = Open::begin(id, at, sent, question, client.knowledge());
+        (open.label, open.serial) = (label, self.serial);
+        self.table.insert(open, &mut client.open);
+        at
+    }
+
+    /// The place of a client, known or not.
+    fn client(&mut self, id: ClientId, emit: &mut dyn FnMut(Lookup)) -> u32 {
+        if let Some(at) = self.places.to_back(&id) {
+            return *at;
+        }
+        let told = self.told.find(id.address);
+        let client = Client {
+            id,
+            habits: Habits::default(),
+            told,
+            learned: Learned::default(),
+            open: List::default(),
+        };
+        if self.clients.len() < MAX_CLIENTS {
+            let at = self.clients.len() as u32;
+            self.clients.push(client);
+            self.places.insert(id, at);
+            return at;
+        }
+        let Some((_, at)) = self.places.pop_front() else { return 0 };
+        while let Some(slot) =
+            self.clients.get(at as usize).and_then(|client| self.table.oldest_of(&client.open))
+        {
+            self.end(slot, true, emit);
+        }
+        if let Some(place) = self.clients.get_mut(at as usize) {
+            *place = client;
+        }
+        self.places.insert(id, at);
+        at
+    }
+
+    fn again(&mut self, sent: &Sent) {
+        let Some(question) = &sent.question else { return };
+        let id = sent.parties.client_id();
+        let label = self.label(&id, question);
+        let at = self.find(label, |open| open.again(sent, question)).map(|(_, at)| at);
+        if let Some(client) = self.of(at, &id) {
+            client.habits.again(sent);
+        }
+    }
+
+    fn closed(&mut self, transaction: &Transaction, emit: &mut dyn FnMut(Lookup)) {
+        let Transaction { parties, query, outcome, .. } = transaction;
+        let Some(question) = &query.question else { return };
+        let id = parties.client_id();
+        let label = self.label(&id, question);
+        let ended = transaction.ended();
+        let found = self.find(label, |open| {
+            let reply = match outcome {
+                Outcome::Answered { response, .. } => {
+                    return open.answered(parties, question, ended, response, false);
+                }
+                Outcome::Unanswered { .. } => Reply::Unanswered(ended),
+                Outcome::Unseen { .. } => Reply::Unseen,
+                Outcome::Waiting { .. } => Reply::Waiting,
+            };
+            open.ended(parties, query.header.id, question, ended, reply)
+        });
+        let at = found.map(|(_, at)| at);
+        if let Some(client) = self.of(at, &id) {
+            client.habits.closed(transaction);
+        }
+        if let Some((slot, _)) = found {
+            self.settle(slot, emit);
+        }
+    }
+
+    fn late(&mut self, stray: &Stray, emit: &mut dyn FnMut(Lookup)) {
+        let Some(question) = &stray.response.question else { return };
+        let label = self.label(&stray.parties.client_id(), question);
+        let found = self
+            .find(label, |open| open.answered(&stray.parties, question, stray.time, &stray.response, true));
+        if let Some((slot, _)) = found {
+            self.settle(slot, emit);
+        }
+    }
+
+    /// The open lookup that takes something, and the place of its client.
+    fn find(&mut self, label: u64, mut takes: impl FnMut(&mut Open) -> bool) -> Option<(Slot, u32)> {
+        let mut next = self.table.newest_of_label(label);
+        while let Some(slot) = next {
+            let (open, older) = self.table.with_older(slot)?;
+            if takes(open) {
+                return Some((slot, open.client));
+            }
+            next = older;
+        }
+        None
+    }
+
+    /// The client at a place, or by its name where the lookup is gone.
+    fn of(&mut self, at: Option<u32>, id: &ClientId) -> Option<&mut Client> {
+        let at = at.or_else(|| self.places.get(id).copied())?;
+        self.clients.get_mut(at as usize)
+    }
+
+    /// Ends a lookup that is over, or notes when it may be.
+    fn settle(&mut self, slot: Slot, emit: &mut dyn FnMut(Lookup)) {
+        let Some(open) = self.table.get_mut(slot) else { return };
+        match open.stand() {
+            Stand::Waiting => open.due = None,
+            Stand::Over => self.end(slot, false, emit),
+            Stand::After(wait) => {
+                let at = open.last + wait.length();
+                open.due = Some(at);
+                let serial = open.serial;
+                self.table.wait(slot, serial, wait, at);
+            }
+        }
+    }
+
+    fn end(&mut self, slot: Slot, cut: bool, emit: &mut dyn FnMut(Lookup)) {
+        let Some(at) = self.table.get_mut(slot).map(|open| open.client) else { return };
+        let Some(client) = self.clients.get_mut(at as usize) else { return };
+        let Some(open) = self.table.remove(slot, &mut client.open) else { return };
+        let (mut lookup, walk) = open.end(cut);
+        if walk.is_proof() && !lookup.autopath {
+            client.learned.learn(&lookup, walk.base_labels);
+        }
+        client.habits.looked_up(&lookup);
+        lookup.fingerprint = client.habits.fingerprint();
+        emit(lookup);
+    }
+
+    /// By client, first label and kind of question: A and AAAA are asked for together, any other type alone.
+    fn label(&self, id: &ClientId, question: &Question) -> u64 {
+        let mut state = self.hasher.build_hasher();
+        id.hash(&mut state);
+        let addresses = matches!(question.qtype, RecordType::A | RecordType::AAAA);
+        state.write_u16(if addresses { 0 } else { question.qtype.0 });
+        if let Some(label) = question.qname.labels().next() {
+            let mut folded = [0; 64];
+            let octets = folded.get_mut(..label.len()).unwrap_or_default();
+            octets.copy_from_slice(label.get(..octets.len()).unwrap_or_default());
+            octets.make_ascii_lowercase();
+            state.write(octets);
+        }
+        state.finish()
+    }
+}
+
+impl Told {
+    fn find(&self, address: IpAddr) -> Option<Arc<Config>> {
+        self.of.get(&address).or(self.others.as_ref()).cloned()
+    }
+}
+
+/// Only from the client's side a client is judged, and by what it did itself.
+fn is_judged(parties: &Parties, echo: bool) -> bool {
+    parties.at_client() && !echo
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,536 @@
+//! One lookup while it is open: which queries belong to it, and when it is over.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::walk::{Knowledge, Step, Strength, Walk};
+use crate::capture::frame::Timestamp;
+use crate::correlate::fingerprint::Fingerprint;
+use crate::correlate::lookups::{Answer, Ask, Candidate, Lookup, LookupOutcome, Reply, Verdict};
+use crate::correlate::resolv_conf::SearchSource;
+use crate::correlate::{ClientId, Parties, Sent};
+use crate::dns::{Name, Question, RecordType, Response};
+use crate::packet::Transport;
+
+/// Names that are kept of one lookup: kubelet allows 32 domains (facts.md section 4).
+const MAX_CANDIDATES: usize = 34;
+/// Transactions that are kept of one lookup; the others are only counted.
+const MAX_ASKS: usize = 96;
+/// Times that are kept of one transaction; later ones take the place of the last.
+const MAX_AGAIN: usize = 16;
+/// Go asks again from another port after 5 s (facts.md section 3.0).
+const GO_RETRY: RangeInclusive<Duration> = Duration::from_millis(4500)..=Duration::from_millis(5500);
+/// A repetition that follows a response at once comes within 1 ms (facts.md section 8).
+const AT_ONCE: Duration = Duration::from_millis(5);
+/// A stub resolver that goes on without an answer has waited so long: from `timeout:1` of resolv.conf(5) to glibc's 5 s.
+const GIVEN_UP: RangeInclusive<Duration> = Duration::from_millis(900)..=Duration::from_secs(6);
+
+/// What an open lookup waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// The other type of a pair, another server's answer, glibc's repetition: 50 ms.
+    Grace,
+    /// The next candidate: 1 s (facts.md section 3.2).
+    Next,
+    /// TCP after a truncated response: 2 s (facts.md section 3.1).
+    Tcp,
+    /// The same query once more after an error: musl, which takes none for an answer, asks again after 2.5 s
+    /// (facts.md section 1.1).
+    Retry,
+}
+
+impl Wait {
+    /// How many there are.
+    pub(super) const COUNT: usize = 4;
+
+    /// How long.
+    pub(super) const fn length(self) -> Duration {
+        match self {
+            Self::Grace => Duration::from_millis(50),
+            Self::Next => Duration::from_secs(1),
+            Self::Tcp => Duration::from_secs(2),
+            Self::Retry => Duration::from_secs(3),
+        }
+    }
+}
+
+/// Where a lookup stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stand {
+    /// A query waits for its response.
+    Waiting,
+    /// It may be over after a wait.
+    After(Wait),
+    /// Nothing more can come.
+    Over,
+}
+
+/// Where a query belongs in a lookup.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Fit {
+    /// To a candidate that was asked before.
+    Same(usize),
+    /// To the next one.
+    Next(Step),
+}
+
+/// A lookup that is not over.
+#[derive(Debug)]
+pub(super) struct Open {
+    /// What is known of it so far.
+    pub(super) lookup: Lookup,
+    /// The place of its client.
+    pub(super) client: u32,
+    /// The hash by which it is found.
+    pub(super) label: u64,
+    /// Tells it from others in the same slot.
+    pub(super) serial: u64,
+    /// When it is over unless something comes; `None` while a query waits.
+    pub(super) due: Option<Timestamp>,
+    /// When something was last heard of it.
+    pub(super) last: Timestamp,
+    /// When it was last looked whether it hangs.
+    pub(super) checked: Timestamp,
+    walk: Walk,
+    /// Transactions that are kept.
+    asks: usize,
+    /// All candidates were asked at once (BusyBox nslookup).
+    burst: bool,
+}
+
+impl Open {
+    /// Begins with its first query.
+    pub(super) fn begin(
+        client: ClientId,
+        at: u32,
+        sent: &Sent,
+        question: &Question,
+        known: Knowledge,
+    ) -> Self {
+        let qname = &question.qname;
+        let walk = Walk::begin(qname, known);
+        let base = if walk.as_is { qname.clone() } else { qname.first_labels(walk.base_labels) };
+        let candidates = vec![candidate(qname, walk.as_is, sent, question.qtype)];
+        let lookup = Lookup {
+            client,
+            base,
+            candidates,
+            winner: None,
+            outcome: LookupOutcome::Unanswered,
+            started: sent.time,
+            ended: sent.time,
+            queries: 1,
+            wasted: 0,
+            source: SearchSource::Unknown,
+            search: None,
+            ndots: walk.known.ndots,
+            remaining: Vec::new(),
+            autopath: false,
+            fingerprint: Fingerprint::default(),
+        };
+        Self {
+            lookup,
+            client: at,
+            label: 0,
+            serial: 0,
+            due: None,
+            last: sent.time,
+            checked: sent.time,
+            walk,
+            asks: 1,
+            burst: false,
+        }
+    }
+
+    /// Is the query part of this lookup? With whether it comes from the port of the candidate before.
+    pub(super) fn fits(&self, sent: &Sent, question: &Question) -> Option<(Fit, bool)> {
+        if self.was_over(sent.time) {
+            return None;
+        }
+        let candidates = &self.lookup.candidates;
+        let same_port = |candidate: &Candidate| {
+            candidate.asks.last().is_some_and(|ask| ask.client_port == sent.parties.client.port())
+        };
+        if let Some(index) = candidates.iter().rposition(|candidate| candidate.name == question.qname) {
+            let candidate = &candidates[index];
+            let fits = if index + 1 == candidates.len() {
+                repeats(candidate, sent, question.qtype, self.last)
+            } else {
+                // Only of a burst an earlier one is still asked.
+                same_port(candidate) && !candidate.asked(question.qtype)
+            };
+            return fits.then(|| (Fit::Same(index), same_port(candidate)));
+        }
+        let last = candidates.last().filter(|_| candidates.len() < MAX_CANDIDATES)?;
+        let least = self.may_go_on(last, sent, same_port(last))?;
+        let step = self.walk.step(&last.name, &question.qname)?;
+        (step.strength >= least).then(|| (Fit::Next(step), same_port(last)))
+    }
+
+    /// Did the last candidate end in a way after which a stub resolver asks the next? Gives how sure it must be that it
+    /// is this one.
+    fn may_go_on(&self, last: &Candidate, sent: &Sent, same_port: bool) -> Option<Strength> {
+        let types = Types::of(last);
+        if types.open {
+            let given_up = last.asks.iter().all(|ask| {
+                ask.reply != Reply::Waiting || GIVEN_UP.contains(&sent.time.since(ask.last_sent()))
+            });
+            // BusyBox nslookup asks all candidates at once, from one port.
+            let burst = same_port && sent.time.since(last.asks.last()?.sent) <= Wait::Grace.length();
+            return (given_up || burst).then_some(Strength::Strong);
+        }
+        // musl takes NXDOMAIN of either for the whole name (facts.md section 1.2).
+        let lost = types.any(Verdict::NxDomain);
+        if types.any(Verdict::Answer) && !lost {
+            return None;
+        }
+        let at_once = sent.time.since(self.last) <= Wait::Grace.length();
+        Some(if at_once { Strength::Weak } else { Strength::Strong })
+    }
+
+    /// Takes a query that [`Self::fits`].
+    pub(super) fn join(&mut self, fit: Fit, sent: &Sent, question: &Question) {
+        self.lookup.queries += 1;
+        self.last = self.last.max(sent.time);
+        self.due = None;
+        match fit {
+            Fit::Same(index) => {
+                if self.asks < MAX_ASKS
+                    && let Some(candidate) = self.lookup.candidates.get_mut(index)
+                {
+                    self.asks += 1;
+                    candidate.asks.push(ask(sent, question.qtype));
+                }
+            }
+            Fit::Next(step) => self.next(&step, sent, question),
+        }
+    }
+
+    fn next(&mut self, step: &Step, sent: &Sent, question: &Question) {
+        let lookup = &mut self.lookup;
+        if let Some(last) = lookup.candidates.last() {
+            let waiting = last.asks.iter().any(|ask| ask.reply == Reply::Waiting);
+            self.burst |= waiting
+                && sent.time.since(last.asks.last().map_or(sent.time, |ask| ask.sent)) < *GIVEN_UP.start();
+        }
+        if step.base_labels != lookup.base.label_count() || step.as_is {
+            lookup.base = question.qname.first_labels(step.base_labels);
+            for earlier in &mut lookup.candidates {
+                earlier.as_is = earlier.name == lookup.base;
+            }
+            self.walk.as_is = lookup.candidates.iter().any(|candidate| candidate.as_is);
+        }
+        self.walk.take(step);
+        self.asks += 1;
+        lookup.candidates.push(candidate(&question.qname, step.as_is, sent, question.qtype));
+    }
+
+    /// The query was sent again. Is it one of this lookup?
+    pub(super) fn again(&mut self, sent: &Sent, question: &Question) -> bool {
+        if self.was_over(sent.time) {
+            return false;
+        }
+        let Some(ask) = self.ask(&sent.parties, sent.header.id, question) else { return false };
+        // One that was answered before is a new transaction, and told as that too.
+        let is_new = ask.sent == sent.time;
+        if !is_new {
+            if ask.again.len() >= MAX_AGAIN {
+                ask.again.pop();
+            }
+            ask.again.push(sent.time);
+            self.lookup.queries += 1;
+            self.last = self.last.max(sent.time);
+        }
+        true
+    }
+
+    /// It was over before this time, though it was not yet ended.
+    fn was_over(&self, time: Timestamp) -> bool {
+        self.due.is_some_and(|due| time > due)
+    }
+
+    /// The transaction of this lookup between these parties, the latest of them.
+    fn ask(&mut self, parties: &Parties, id: u16, question: &Question) -> Option<&mut Ask> {
+        let of_name = |candidate: &&mut Candidate| candidate.name == question.qname;
+        let candidate = self.lookup.candidates.iter_mut().rev().find(of_name)?;
+        candidate.asks.iter_mut().rev().find(|ask| {
+            ask.id == id
+                && ask.qtype == question.qtype
+                && ask.client_port == parties.client.port()
+                && ask.server == parties.server
+                && ask.transport == parties.transport
+        })
+    }
+
+    /// A query of this lookup, if it is one, was answered.
+    pub(super) fn answered(
+        &mut self,
+        parties: &Parties,
+        question: &Question,
+        at: Timestamp,
+        response: &Response,
+        late: bool,
+    ) -> bool {
+        if self.was_over(at) {
+            return false;
+        }
+        let Some(ask) = self.ask(parties, response.header.id, question) else { return false };
+        if matches!(ask.reply, Reply::Answered(_)) {
+            return true;
+        }
+        ask.reply = Reply::Answered(Answer::new(at, response, late));
+        self.lookup.ended = self.lookup.ended.max(at);
+        self.last = self.last.max(at);
+        if is_autopath(question, response) {
+            self.autopath(&question.qname, response);
+        }
+        true
+    }
+
+    /// A query of this lookup, if it is one, ended without an answer.
+    pub(super) fn ended(
+        &mut self,
+        parties: &Parties,
+        id: u16,
+        question: &Question,
+        at: Timestamp,
+        reply: Reply,
+    ) -> bool {
+        if self.was_over(at) {
+            return false;
+        }
+        let Some(ask) = self.ask(parties, id, question) else { return false };
+        ask.reply = reply;
+        self.lookup.ended = self.lookup.ended.max(at);
+        self.last = self.last.max(at);
+        true
+    }
+
+    /// Is the first record the synthetic CNAME of a server that walked the search list itself? It leads from the name
+    /// asked to the candidate that there is.
+    fn autopath(&mut self, qname: &Name, response: &Response) {
+        let Some(target) = response.answers().next().map(|answer| answer.data()) else { return };
+        let Ok(target) = Name::from_text(&target) else { return };
+        // From the name itself on, what the servers say is an alias like any other.
+        let asked_as_is = self.walk.stepped && self.walk.as_is;
+        let step = self.walk.step(qname, &target).filter(|step| step.strength == Strength::Strong);
+        let Some(step) = step.filter(|step| !asked_as_is && (step.as_is || self.walk.position.is_some()))
+        else {
+            return;
+        };
+        self.walk.base_labels = step.base_labels;
+        self.walk.as_is = false;
+        self.lookup.autopath = true;
+        self.lookup.base = qname.first_labels(step.base_labels);
+        for candidate in &mut self.lookup.candidates {
+            candidate.as_is = false;
+        }
+    }
+
+    /// Where it stands after a response came, or waiting for one ended.
+    pub(super) fn stand(&self) -> Stand {
+        let Some(last) = self.lookup.candidates.last() else { return Stand::Over };
+        let types = Types::of(last);
+        if types.open || self.burst && self.lookup.candidates.iter().any(|other| Types::of(other).open) {
+            return Stand::Waiting;
+        }
+        if types.truncated {
+            return Stand::After(Wait::Tcp);
+        }
+        if types.any(Verdict::ServFail) || types.any(Verdict::Error) {
+            return Stand::After(Wait::Retry);
+        }
+        if types.any(Verdict::Answer) {
+            let whole = types.is_whole() && !types.any(Verdict::NxDomain);
+            let quiet = last.asks.iter().all(|ask| ask.answer().is_some_and(|answer| !answer.truncated));
+            return if whole && quiet { Stand::Over } else { Stand::After(Wait::Grace) };
+        }
+        if types.is_negative() { Stand::After(Wait::Next) } else { Stand::After(Wait::Grace) }
+    }
+
+    /// The lookup, with what only its end tells. `cut`: it did not end by itself, so nobody knows what would have come.
+    pub(super) fn end(self, cut: bool) -> (Lookup, Walk) {
+        let Self { mut lookup, walk, burst, .. } = self;
+        let last = lookup.candidates.len().saturating_sub(1);
+        let answers = |candidate: &Candidate| Types::of(candidate).any(Verdict::Answer);
+        lookup.winner = match lookup.candidates.iter().position(answers) {
+            // Of candidates that were asked one after another, what was not the last was not taken for an answer.
+            Some(index) if burst || index == last => Some(index),
+            Some(_) if lookup.candidates.last().is_some_and(answers) => Some(last),
+            _ => None,
+        };
+        lookup.outcome = outcome(&lookup);
+        if let Some(winner) = lookup.winner {
+            let of_winner = lookup.candidates.get(winner).map_or(0, Candidate::messages);
+            let kept: u32 = lookup.candidates.iter().map(Candidate::messages).sum();
+            lookup.wasted = kept.saturating_sub(of_winner);
+        }
+        let off_list = walk.stepped && walk.position.is_none() && walk.known.search.is_some();
+        lookup.source = match walk.known.source {
+            SearchSource::Unknown if walk.stepped => SearchSource::Inferred,
+            _ if off_list => SearchSource::Inferred,
+            source => source,
+        };
+        lookup.search = walk.known.search.clone();
+        let walked = !walk.as_is && (walk.position.is_some() || lookup.candidates.len() > 2);
+        let stopped = walked && !walk.ambiguous && !burst && !cut && stops(lookup.candidates.last());
+        if lookup.outcome == LookupOutcome::NoData && stopped {
+            lookup.outcome = LookupOutcome::Stopped;
+            lookup.remaining = remaining(&lookup, &walk);
+        }
+        (lookup, walk)
+    }
+}
+
+/// What would have come after the last candidate.
+fn remaining(lookup: &Lookup, walk: &Walk) -> Vec<Name> {
+    let search = lookup.search.as_deref().unwrap_or_default();
+    let behind = walk.position.and_then(|position| search.get(position + 1..)).unwrap_or_default();
+    let mut remaining: Vec<Name> = behind.iter().filter_map(|domain| lookup.base.below(domain)).collect();
+    remaining.push(lookup.base.clone());
+    remaining
+}
+
+/// Is it a pair after which musl asks no more (facts.md section 1.2)? NXDOMAIN for A is no end to any version.
+fn stops(last: Option<&Candidate>) -> bool {
+    let Some(last) = last else { return false };
+    let mut answers = last.asks.iter().filter_map(Ask::answer);
+    let exists = match last.result(RecordType::A) {
+        Some(verdict) => verdict == Verdict::NoData,
+        None => !last.asked(RecordType::A),
+    };
+    // What a truncated response left out nobody knows.
+    exists && !answers.any(|answer| answer.truncated)
+}
+
+fn outcome(lookup: &Lookup) -> LookupOutcome {
+    if lookup.winner.is_some() {
+        return LookupOutcome::Answered;
+    }
+    let Some(last) = lookup.candidates.last() else { return LookupOutcome::Unanswered };
+    let types = Types::of(last);
+    if types.any(Verdict::ServFail) || types.any(Verdict::Error) {
+        LookupOutcome::Error
+    } else if !types.is_negative() {
+        LookupOutcome::Unanswered
+    } else if types.any(Verdict::NoData) {
+        LookupOutcome::NoData
+    } else {
+        LookupOutcome::NxDomain
+    }
+}
+
+/// The results of one candidate by type: A and AAAA, or the one type that it was asked for.
+struct Types {
+    results: [Option<Option<Verdict>>; 2],
+    /// A query waits whose type has no usable response yet.
+    open: bool,
+    /// A type has only truncated responses.
+    truncated: bool,
+    /// It is asked for A or AAAA.
+    addresses: bool,
+}
+
+impl Types {
+    fn of(candidate: &Candidate) -> Self {
+        let mut types = Self { results: [None, None], open: false, truncated: false, addresses: false };
+        let mut qtypes = [None, None];
+        for ask in &candidate.asks {
+            let index = usize::from(ask.qtype == RecordType::AAAA);
+            types.addresses |= matches!(ask.qtype, RecordType::A | RecordType::AAAA);
+            if let Some(qtype) = qtypes.get_mut(index) {
+                *qtype = Some(ask.qtype);
+            }
+        }
+        for (qtype, result) in qtypes.into_iter().zip(&mut types.results) {
+            let Some(qtype) = qtype else { continue };
+            let asks = || candidate.asks.iter().filter(|ask| ask.qtype == qtype);
+            let usable = || asks().filter_map(Ask::answer).filter(|answer| answer.is_usable());
+            let waits = asks().any(|ask| ask.reply == Reply::Waiting);
+            let whole = usable().any(|answer| !answer.truncated);
+            // A truncated response is used by some; who asks again over TCP waits for that.
+            types.open |= waits && !whole;
+            types.truncated |=
+                !whole && usable().next().is_some() && !asks().any(|ask| ask.transport == Transport::Tcp);
+            *result = Some(candidate.result(qtype));
+        }
+        types
+    }
+
+    fn any(&self, verdict: Verdict) -> bool {
+        self.results.iter().flatten().flatten().any(|result| *result == verdict)
+    }
+
+    /// Both of a pair are there, or the one that is asked for of another type.
+    fn is_whole(&self) -> bool {
+        !self.addresses || self.results.iter().all(Option::is_some)
+    }
+
+    /// All are NXDOMAIN or NODATA.
+    fn is_negative(&self) -> bool {
+        let negative = |result: &Option<Verdict>| matches!(result, Some(Verdict::NxDomain | Verdict::NoData));
+        self.results.iter().flatten().all(negative)
+    }
+}
+
+fn candidate(qname: &Name, as_is: bool, sent: &Sent, qtype: RecordType) -> Candidate {
+    let mut asks = Vec::with_capacity(2);
+    asks.push(ask(sent, qtype));
+    Candidate { name: qname.clone(), as_is, asks }
+}
+
+fn ask(sent: &Sent, qtype: RecordType) -> Ask {
+    Ask {
+        server: sent.parties.server,
+        client_port: sent.parties.client.port(),
+        transport: sent.parties.transport,
+        id: sent.header.id,
+        qtype,
+        edns: sent.edns.map(|edns| edns.udp_payload_size),
+        authentic_data: sent.header.authentic_data(),
+        sent: sent.time,
+        again: Vec::new(),
+        reply: Reply::Waiting,
+    }
+}
+
+/// Is it a query of the candidate that was asked last: its other type, or the same once more? `last` is when something
+/// was last heard of the lookup.
+fn repeats(candidate: &Candidate, sent: &Sent, qtype: RecordType, last: Timestamp) -> bool {
+    let mut same = candidate.asks.iter().rev().filter(|ask| ask.qtype == qtype);
+    let Some(latest) = same.next() else { return true };
+    // To the next server, over TCP, from the same port, or after it was given up or failed: the ID stays. Else it is
+    // chance.
+    let is_repetition = |ask: &Ask| {
+        ask.id == sent.header.id
+            && (ask.server != sent.parties.server
+                || ask.transport != sent.parties.transport
+                || ask.client_port == sent.parties.client.port()
+                || ask.reply != Reply::Waiting
+                || sent.time.since(ask.last_sent()) >= *GIVEN_UP.start())
+    };
+    if is_repetition(latest) || same.any(is_repetition) {
+        return true;
+    }
+    let at_once = sent.time.since(last) <= AT_ONCE;
+    match &latest.reply {
+        Reply::Waiting => GO_RETRY.contains(&sent.time.since(latest.last_sent())),
+        Reply::Unanswered(_) | Reply::Unseen => false,
+        Reply::Answered(answer) if !answer.is_usable() => at_once,
+        // glibc repeats the pair from a new port while its buffer grows (facts.md section 8).
+        Reply::Answered(_) => {
+            at_once && candidate.asks.iter().filter_map(Ask::answer).any(|answer| answer.truncated)
+        }
+    }
+}
+
+/// May the first record of the answer be the synthetic CNAME of CoreDNS' autopath? The name asked has a domain of the
+/// cluster at its end (four labels), then.
+fn is_autopath(question: &Question, response: &Response) -> bool {
+    response.header.counts[1] >= 2
+        && question.qname.label_count() >= 5
+        && response
+            .answers()
+            .next()
+            .is_some_and(|first| first.record_type == RecordType::CNAME && first.name == question.qname)
+}

@@ -1,0 +1,214 @@
+//! Truncated responses and what followed: TCP, another server, nothing (RFC 7766 section 5).
+//!
+//! [`truncated`] keeps what waits for its verdict, [`connections`] tells which connections come about, [`recent`] which
+//! queries have a whole answer already. Judged is the client's side alone, or a file that does not say.
+
+mod connections;
+mod recent;
+mod truncated;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::fingerprint::Fingerprint;
+use super::{ClientId, Event, Outcome, Transaction};
+use crate::capture::frame::{Place, Timestamp};
+use crate::dns::Question;
+use crate::packet::{Flow, TcpHeader, Transport};
+use connections::{Connections, Seen, Tried};
+pub use recent::Asked;
+use recent::Recent;
+use truncated::Truncated;
+
+/// A response with TC over UDP, and what its client did next.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fallback {
+    /// Who asked.
+    pub client: ClientId,
+    /// From which port.
+    pub client_port: u16,
+    /// Who truncated.
+    pub server: SocketAddr,
+    /// What was asked.
+    pub question: Question,
+    /// The query's ID.
+    pub id: u16,
+    /// The UDP payload size of the query's OPT record, if it has one.
+    pub edns: Option<u16>,
+    /// AD was set in the query: a tool, not getaddrinfo (facts.md section 1.3).
+    pub authentic_data: bool,
+    /// When the query was sent.
+    pub sent: Timestamp,
+    /// When the truncated response came.
+    pub truncated: Timestamp,
+    /// Its length in bytes.
+    pub length: usize,
+    /// Its records of the type asked.
+    pub answers: usize,
+    /// Its CNAME records.
+    pub cnames: usize,
+    /// What followed.
+    pub then: Then,
+    /// The client's stub resolver as it is known now.
+    pub fingerprint: Fingerprint,
+}
+
+/// What followed a truncated response.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Then {
+    /// The question was asked over TCP and answered.
+    Tcp {
+        /// From the truncated response to the answer over TCP.
+        cost: Duration,
+        /// Length of that answer in bytes.
+        length: usize,
+    },
+    /// The question was asked over TCP, and not answered.
+    TcpUnanswered,
+    /// No connection came about.
+    Blocked(Obstacle),
+    /// Another server's whole answer was there already, or came.
+    OtherServer,
+    /// Nothing within 2 s (facts.md section 3.1).
+    Nothing,
+    /// The capture ended, or lost packets, before it could be known.
+    Unknown,
+}
+
+/// How a TCP connection to a server failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// SYN was answered with RST.
+    Reset,
+    /// SYN was not answered.
+    Silence,
+}
+
+/// A TCP connection that did not come about.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attempt {
+    /// Who tried.
+    pub client: ClientId,
+    /// From which port.
+    pub client_port: u16,
+    /// To whom.
+    pub server: SocketAddr,
+    /// When the first SYN was sent.
+    pub began: Timestamp,
+    /// SYNs that were sent.
+    pub syns: u32,
+    /// What came of them.
+    pub obstacle: Obstacle,
+    /// A truncated response of this server came to the client before.
+    pub after_truncation: bool,
+}
+
+/// A TCP segment between a client and a server, without its data.
+#[derive(Clone, Copy, Debug)]
+pub struct Segment<'a> {
+    /// When it was seen.
+    pub time: Timestamp,
+    /// Where; `None` in a file that does not say.
+    pub place: Option<&'a Place>,
+    /// From whom to whom.
+    pub flow: Flow,
+    /// The destination port is the server's.
+    pub to_server: bool,
+    /// Its flags.
+    pub header: TcpHeader,
+    /// Bytes of data.
+    pub data: usize,
+}
+
+/// Something that became known.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Followed {
+    /// What followed a truncated response.
+    Fallback(Fallback),
+    /// A connection that did not come about.
+    Attempt(Attempt),
+}
+
+/// Follows truncated responses and connections.
+#[derive(Debug, Default)]
+pub struct Fallbacks {
+    truncated: Truncated,
+    connections: Connections,
+    recent: Recent,
+}
+
+impl Fallbacks {
+    /// Takes an event. What is ordinary costs a note of each query over UDP and its answer.
+    pub fn event(&mut self, event: &Event, emit: &mut dyn FnMut(Followed)) {
+        match event {
+            Event::Closed(transaction) if transaction.parties.at_client() && !transaction.echo => {
+                self.closed(transaction, emit);
+            }
+            Event::Opened(sent) if sent.parties.at_client() && !sent.echo => match &sent.question {
+                Some(question) if sent.parties.transport == Transport::Tcp => {
+                    self.truncated.asked(&sent.parties, question);
+                }
+                Some(_) => self.recent.sent(&sent.parties, sent.header.id, sent.time),
+                None => {}
+            },
+            _ => {}
+        }
+    }
+
+    /// The query that a client sent with this ID from this port in the last 5 s, if it is still known.
+    pub fn asked(&self, client: SocketAddr, id: u16, now: Timestamp) -> Option<Asked> {
+        self.recent.asked(client, id, now)
+    }
+
+    fn closed(&mut self, transaction: &Transaction, emit: &mut dyn FnMut(Followed)) {
+        let Transaction { parties, query, outcome, .. } = transaction;
+        match (parties.transport, outcome) {
+            (Transport::Tcp, _) => self.truncated.closed_over_tcp(transaction, emit),
+            (Transport::Udp, Outcome::Answered { response, .. }) if response.header.truncated() => {
+                let whole = self.recent.whole_elsewhere(parties, query.header.id, transaction.ended());
+                self.truncated.add(transaction, response, whole, emit);
+            }
+            (Transport::Udp, Outcome::Answered { response, .. }) => {
+                self.recent.answered(parties, query.header.id, response.rcode);
+                self.truncated.answered_whole(transaction, response, emit);
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes a TCP segment.
+    pub fn segment(&mut self, segment: &Segment<'_>, emit: &mut dyn FnMut(Followed)) {
+        let Some(seen) = self.connections.segment(segment) else { return };
+        let (client, server) = (seen.client, seen.server);
+        match seen.what {
+            Seen::Trying => self.truncated.tried(segment.time, client, server, false),
+            Seen::Data => self.truncated.tried(segment.time, client, server, true),
+            Seen::Failed(tried) => self.failed(tried, Obstacle::Reset, emit),
+        }
+    }
+
+    /// A connection did not come about.
+    fn failed(&mut self, tried: Tried, obstacle: Obstacle, emit: &mut dyn FnMut(Followed)) {
+        let after_truncation = self.truncated.blocked(&tried, obstacle, emit);
+        let Tried { client, client_port, server, began, syns, .. } = tried;
+        let attempt = Attempt { client, client_port, server, began, syns, obstacle, after_truncation };
+        emit(Followed::Attempt(attempt));
+    }
+
+    /// Judges what has waited long enough; everything before `watermark` was seen.
+    pub fn tick(&mut self, watermark: Timestamp, emit: &mut dyn FnMut(Followed)) {
+        while let Some(tried) = self.connections.silent(watermark) {
+            self.failed(tried, Obstacle::Silence, emit);
+        }
+        self.truncated.tick(watermark, emit);
+    }
+
+    /// Ends what still waits, at the end of the capture.
+    pub fn finish(&mut self, end: Timestamp, emit: &mut dyn FnMut(Followed)) {
+        self.tick(end, emit);
+        self.truncated.finish(emit);
+    }
+}
+
+#[cfg(test)]
+mod tests;

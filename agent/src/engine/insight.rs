@@ -1,0 +1,215 @@
+//! The rooms behind matching: what events mean to clients, servers and interfaces, and what is wrong.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::Report;
+use crate::capture::counters::CaptureCounters;
+use crate::capture::frame::Timestamp;
+use crate::correlate::Event;
+use crate::correlate::clients::Clients;
+use crate::correlate::fallback::{Fallbacks, Followed, Segment};
+use crate::correlate::linklocal::Rates;
+use crate::correlate::lookups::Lookup;
+use crate::correlate::resolv_conf::{ResolvConf, SearchSource};
+use crate::correlate::servers::Servers;
+use crate::correlate::shadow_cache::ShadowCache;
+use crate::correlate::what_if::WhatIf;
+use crate::findings::{Findings, Ground, Shown, Thresholds, is_ordinary};
+use crate::tally::LookupCounts;
+
+/// What is configured of it.
+#[derive(Clone, Debug, Default)]
+pub struct InsightConfig {
+    /// Numbers that the rules compare with.
+    pub thresholds: Thresholds,
+    /// How clients' resolvers are configured: of one address, or of all that nothing better is known of.
+    pub resolv_confs: Vec<(Option<IpAddr>, ResolvConf, SearchSource)>,
+    /// Addresses of VPC resolvers beside the well-known ones.
+    pub vpc_resolvers: Vec<IpAddr>,
+}
+
+/// How far the watermark moves before it is looked what is due.
+const TICK: Duration = Duration::from_millis(1);
+
+/// Lookups, fallbacks, rates and findings.
+pub struct Insight {
+    clients: Clients,
+    fallbacks: Fallbacks,
+    rates: Rates,
+    servers: Servers,
+    cache: ShadowCache,
+    what_if: WhatIf,
+    findings: Findings,
+    lookups: LookupCounts,
+    /// What became known by one event, kept for its room.
+    known: Known,
+    /// The watermark when it was last looked what is due.
+    ticked: Timestamp,
+}
+
+/// What one event made known.
+#[derive(Default)]
+struct Known {
+    followed: Vec<Followed>,
+    lookups: Vec<Lookup>,
+}
+
+impl Insight {
+    /// With nothing known yet.
+    pub(super) fn new(config: InsightConfig) -> Self {
+        let mut clients = Clients::default();
+        for (client, resolv_conf, source) in config.resolv_confs {
+            clients.configure(client, resolv_conf, source);
+        }
+        let (mut rates, mut cache) = (Rates::default(), ShadowCache::default());
+        rates.configure(&config.vpc_resolvers);
+        cache.configure(&config.vpc_resolvers);
+        Self {
+            clients,
+            fallbacks: Fallbacks::default(),
+            rates,
+            servers: Servers::default(),
+            cache,
+            what_if: WhatIf::default(),
+            findings: Findings::new(config.thresholds),
+            lookups: LookupCounts::default(),
+            known: Known::default(),
+            ticked: Timestamp::default(),
+        }
+    }
+
+    /// What is known of each client.
+    pub fn clients(&self) -> &Clients {
+        &self.clients
+    }
+
+    /// What a node-local cache would have saved.
+    pub fn cache(&self) -> &ShadowCache {
+        &self.cache
+    }
+
+    /// What another configuration would have cost.
+    pub fn what_if(&self) -> &WhatIf {
+        &self.what_if
+    }
+
+    /// How many lookups ended, and how.
+    pub fn lookups(&self) -> &LookupCounts {
+        &self.lookups
+    }
+
+    /// What was found.
+    pub fn findings(&self) -> &Findings {
+        &self.findings
+    }
+
+    /// Takes what the correlator said.
+    pub(super) fn event(&mut self, now: Timestamp, event: &Event, emit: &mut dyn FnMut(Report<'_>)) {
+        self.servers.event(event);
+        self.rates.event(event);
+        self.cache.event(event);
+        let Self { clients, fallbacks, known, .. } = self;
+        fallbacks.event(event, &mut |what| known.followed.push(what));
+        clients.event(event, &mut |lookup| known.lookups.push(lookup));
+        self.tell(now, emit);
+        if !is_ordinary(event) {
+            self.show(now, Shown::Event(event), emit);
+        }
+    }
+
+    /// Takes a TCP segment; only those seen from the client's side, or in a file that does not say, tell something.
+    pub(super) fn segment(&mut self, segment: &Segment<'_>, emit: &mut dyn FnMut(Report<'_>)) {
+        self.rates.segment(segment);
+        let Self { fallbacks, known, .. } = self;
+        fallbacks.segment(segment, &mut |what| known.followed.push(what));
+        self.tell(segment.time, emit);
+    }
+
+    /// Tells that everything before `watermark` was seen.
+    pub(super) fn tick(&mut self, watermark: Timestamp, emit: &mut dyn FnMut(Report<'_>)) {
+        // A file moves the watermark with every frame; nothing here waits for so short a time.
+        if watermark.since(self.ticked) >= TICK || watermark < self.ticked {
+            self.judge(watermark, emit);
+        }
+    }
+
+    /// Looks what is due.
+    fn judge(&mut self, watermark: Timestamp, emit: &mut dyn FnMut(Report<'_>)) {
+        self.ticked = watermark;
+        let Self { clients, fallbacks, known, .. } = self;
+        fallbacks.tick(watermark, &mut |what| known.followed.push(what));
+        clients.tick(watermark, &mut |lookup| known.lookups.push(lookup));
+        self.tell(watermark, emit);
+        let mut seconds = Vec::new();
+        self.rates.tick(watermark, &mut |second| seconds.push(second));
+        for second in &seconds {
+            self.show(watermark, Shown::LinkLocal(second), emit);
+        }
+        let ground = Ground {
+            servers: &self.servers,
+            what_if: &self.what_if,
+            cache: self.cache.savings(),
+            fallbacks: &self.fallbacks,
+        };
+        self.findings.tick(watermark, ground, &mut |change| emit(Report::Finding(*change)));
+    }
+
+    /// Ends what is still open, at the end of the capture.
+    pub(super) fn finish(&mut self, end: Timestamp, emit: &mut dyn FnMut(Report<'_>)) {
+        self.judge(end, emit);
+        let Self { clients, fallbacks, known, .. } = self;
+        fallbacks.finish(end, &mut |what| known.followed.push(what));
+        clients.finish(end, &mut |lookup| known.lookups.push(lookup));
+        self.tell(end, emit);
+        let mut seconds = Vec::new();
+        self.rates.finish(&mut |second| seconds.push(second));
+        for second in &seconds {
+            self.show(end, Shown::LinkLocal(second), emit);
+        }
+        self.cache.forget();
+        self.show(end, Shown::Second, emit);
+        self.show(end, Shown::End, emit);
+    }
+
+    /// Is told the source's counters, about once a second.
+    pub(super) fn counters(&mut self, time: Timestamp, counters: &CaptureCounters) {
+        self.rates.counters(time, counters);
+        self.cache.configure(&counters.vpc_resolvers);
+        self.findings.counters(time, counters);
+    }
+
+    /// Shows the rules what became known: what followed a truncated response before the lookup that it belongs to.
+    fn tell(&mut self, now: Timestamp, emit: &mut dyn FnMut(Report<'_>)) {
+        if self.known.followed.is_empty() && self.known.lookups.is_empty() {
+            return;
+        }
+        let mut known = std::mem::take(&mut self.known);
+        for what in known.followed.drain(..) {
+            match what {
+                Followed::Fallback(mut fallback) => {
+                    fallback.fingerprint = self.clients.fingerprint(&fallback.client);
+                    self.show(now, Shown::Fallback(&fallback), emit);
+                }
+                Followed::Attempt(attempt) => self.show(now, Shown::Attempt(&attempt), emit),
+            }
+        }
+        for lookup in known.lookups.drain(..) {
+            self.what_if.add(&lookup);
+            self.lookups.add(&lookup);
+            self.show(now, Shown::Lookup(&lookup), emit);
+            emit(Report::Lookup(&lookup));
+        }
+        self.known = known;
+    }
+
+    fn show(&mut self, now: Timestamp, shown: Shown<'_>, emit: &mut dyn FnMut(Report<'_>)) {
+        let ground = Ground {
+            servers: &self.servers,
+            what_if: &self.what_if,
+            cache: self.cache.savings(),
+            fallbacks: &self.fallbacks,
+        };
+        self.findings.show(now, shown, ground, &mut |change| emit(Report::Finding(*change)));
+    }
+}

@@ -1,0 +1,83 @@
+//! The report as one JSON document. The schema stands in docs/json.md.
+
+use serde_json::{Map, Value, json};
+
+use super::Diagnosis;
+use crate::export::findings::json as findings_json;
+use crate::export::json::time;
+use crate::findings::{Finding, FindingId, HeldBack};
+
+impl Diagnosis<'_> {
+    /// The document.
+    pub fn json(&self) -> Value {
+        let findings = self.findings();
+        let (from, to) = self.span().unzip();
+        let ledger = self.insight.findings().ledger();
+        let not_found: Vec<&str> = self.not_found(&findings).into_iter().map(FindingId::as_str).collect();
+        json!({
+            "source": self.source.name,
+            "from": from.map(time),
+            "to": to.map(time),
+            "queries": self.queries(),
+            "lost": self.lost(),
+            "trouble": self.source.trouble,
+            "findings": findings.iter().map(|finding: &Finding| findings_json::finding(finding, self.names)).collect::<Vec<_>>(),
+            "not_found": not_found,
+            "held_back": ledger.held_back().map(|note| self.held_back(note)).collect::<Vec<_>>(),
+            "crowded_out": ledger.crowded_out(),
+            "fingerprints": self.fingerprints(),
+            "lookups": self.lookups(),
+            "what_if": self.what_if(),
+        })
+    }
+
+    fn held_back(&self, note: &HeldBack) -> Value {
+        json!({
+            "id": note.id.as_str(),
+            "subject": findings_json::subject(&note.subject, self.names),
+            "evidence": note.evidence,
+            "lost": note.lost,
+        })
+    }
+
+    fn fingerprints(&self) -> Vec<Value> {
+        let mut all = self.insight.clients().fingerprints();
+        all.sort_by_key(|(client, _)| *client);
+        let object = all.into_iter().map(|(client, fingerprint)| {
+            json!({
+                "client": client.address.to_string(),
+                "interface": client.interface.and_then(|ifindex| self.names.get(&ifindex)),
+                "stub": fingerprint.stub.as_str(),
+                "confidence": fingerprint.confidence.as_str(),
+                "because": fingerprint.because,
+            })
+        });
+        object.collect()
+    }
+
+    fn lookups(&self) -> Value {
+        let lookups = self.insight.lookups();
+        let outcomes: Map<String, Value> = lookups
+            .by_outcome()
+            .map(|(outcome, count)| (outcome.as_str().to_owned(), count.into()))
+            .collect();
+        json!({
+            "total": lookups.total(),
+            "queries": lookups.queries,
+            "wasted": lookups.wasted,
+            "by_outcome": outcomes,
+        })
+    }
+
+    fn what_if(&self) -> Value {
+        let what_if = self.insight.what_if();
+        let cost = |queries: u64| json!({ "queries": queries, "of": what_if.queries });
+        let cache = self.insight.cache().savings();
+        json!({
+            "ndots_2": cost(what_if.ndots_2),
+            "ndots_1": cost(what_if.ndots_1),
+            "trailing_dot": cost(what_if.trailing_dot),
+            "cache": { "queries": cache.queries, "hits": cache.hits },
+        })
+    }
+}

@@ -1,0 +1,251 @@
+//! The report of `nslookout diagnose`: what is wrong, for whom, how sure, what to change, what was not found.
+
+pub mod json;
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write};
+
+use jiff::tz::TimeZone;
+
+use super::findings::text::{FindingLines, times, wrap};
+use super::findings::whom;
+use super::json::InterfaceNames;
+use super::summary::{SourceReport, grouped};
+use super::text::clock;
+use crate::capture::counters::CaptureCounters;
+use crate::capture::frame::Timestamp;
+use crate::correlate::fingerprint::Stub;
+use crate::engine::{Engine, Insight};
+use crate::findings::{Finding, FindingId, Severity};
+
+/// Clients that are named of one stub resolver.
+const MOST_CLIENTS: usize = 4;
+
+/// Everything that a report is made of.
+pub struct Diagnosis<'a> {
+    /// Where it was looked at.
+    pub source: &'a SourceReport<'a>,
+    /// The rooms with their counts.
+    pub engine: &'a Engine,
+    /// The judging ones among them.
+    pub insight: &'a Insight,
+    /// Names of interfaces.
+    pub names: &'a InterfaceNames,
+    /// What was read is a file of this name, as it is typed.
+    pub file: Option<&'a str>,
+}
+
+impl Diagnosis<'_> {
+    /// What was found, ordered by harm.
+    pub fn findings(&self) -> Vec<Finding> {
+        self.insight.findings().ledger().all()
+    }
+
+    /// What was looked for and neither found nor held back.
+    fn not_found(&self, findings: &[Finding]) -> Vec<FindingId> {
+        let ledger = self.insight.findings().ledger();
+        let told: Vec<FindingId> =
+            findings.iter().map(|finding| finding.id).chain(ledger.held_back().map(|note| note.id)).collect();
+        self.insight.findings().ids().filter(|id| !told.contains(id)).collect()
+    }
+
+    /// First and last packet.
+    fn span(&self) -> Option<(Timestamp, Timestamp)> {
+        self.engine.tally().summary.span
+    }
+
+    fn queries(&self) -> u64 {
+        self.engine.tally().summary.queries()
+    }
+
+    fn lost(&self) -> u64 {
+        self.source.counters.map_or(0, CaptureCounters::total_drops)
+    }
+
+    /// The report, 80 columns wide but for names and lines to copy; ends with a newline.
+    pub fn text(&self, zone: &TimeZone, colour: bool) -> String {
+        let lines = FindingLines { zone: zone.clone(), colour, verbose: true };
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = self.write(&mut text, &lines);
+        text
+    }
+
+    fn write(&self, out: &mut String, lines: &FindingLines) -> fmt::Result {
+        let findings = self.findings();
+        self.head(out, &findings, &lines.zone);
+        for (number, finding) in (1..).zip(&findings) {
+            out.push('\n');
+            self.finding(out, number, finding, lines)?;
+        }
+        out.push('\n');
+        self.rest(out, &findings);
+        self.configuration(out);
+        Ok(())
+    }
+
+    /// How many findings, of what, and whether it can be relied upon.
+    fn head(&self, out: &mut String, findings: &[Finding], zone: &TimeZone) {
+        let mut words = match findings.len() {
+            0 => "Nothing wrong was found".to_owned(),
+            count => {
+                let severities = Severity::ALL.iter().rev().filter_map(|severity| {
+                    let count = findings.iter().filter(|finding| finding.severity == *severity).count();
+                    (count > 0).then(|| format!("{count} {}", severity.as_str()))
+                });
+                let severities = severities.collect::<Vec<_>>().join(", ");
+                format!("{count} finding{} ({severities})", if count == 1 { "" } else { "s" })
+            }
+        };
+        let lookups = self.insight.lookups().total();
+        words +=
+            &format!(" in {} quer{}", grouped(self.queries()), if self.queries() == 1 { "y" } else { "ies" });
+        words += &format!(" ({} lookup{})", grouped(lookups), if lookups == 1 { "" } else { "s" });
+        words += &match self.span() {
+            Some((first, last)) => format!(
+                " from {} to {}, {}.",
+                clock(first, zone, "%H:%M:%S"),
+                clock(last, zone, "%H:%M:%S"),
+                self.source.name
+            ),
+            None => format!(", {}: no DNS packet came.", self.source.name),
+        };
+        words += &match self.lost() {
+            0 => String::new(),
+            lost => format!(
+                " {} packets were lost: what rests on missing packets is told only where there are more of them.",
+                grouped(lost)
+            ),
+        };
+        wrap(out, &words, 0, 0);
+        for line in self.source.trouble {
+            wrap(out, &format!("{}: {line}", self.source.name), 0, 0);
+        }
+    }
+
+    fn finding(
+        &self,
+        out: &mut String,
+        number: usize,
+        finding: &Finding,
+        lines: &FindingLines,
+    ) -> fmt::Result {
+        let severity = lines.paint(finding.severity, &finding.severity.as_str().to_uppercase());
+        writeln!(
+            out,
+            "{number}. {severity} {}: {}",
+            finding.id.as_str(),
+            whom(&finding.subject, self.names)
+        )?;
+        wrap(out, &finding.details.summary, 3, 3);
+        let (first, last) = (finding.first_seen, finding.last_seen);
+        let clock = |time| clock(time, &lines.zone, "%H:%M:%S");
+        let mut when = match clock(first) == clock(last) {
+            true => format!("Seen {} at {}", times(finding.count), clock(first)),
+            false => format!("Seen {} from {} to {}", times(finding.count), clock(first), clock(last)),
+        };
+        if let Some(closed) = finding.closed {
+            when += &format!(", over since then (closed {})", clock(closed));
+        }
+        wrap(out, &format!("{when}. Confidence {}.", finding.confidence.as_str()), 3, 3);
+        out.push_str(&lines.evidence(finding, 3));
+        writeln!(out, "   More: nslookout explain {}", finding.id.as_str())?;
+        writeln!(out, "         {}", self.watch_command(finding))
+    }
+
+    /// The command that shows the packets or lookups of a finding.
+    fn watch_command(&self, finding: &Finding) -> String {
+        let form = match finding.id {
+            FindingId::SearchStopped
+            | FindingId::SearchAmplification
+            | FindingId::PairConflict
+            | FindingId::ShortNameBroken => "--lookups -v",
+            _ => "-v",
+        };
+        let subject = &finding.subject;
+        let interface = subject.interface.or(subject.client.and_then(|client| client.interface));
+        match (self.file, interface.and_then(|ifindex| self.names.get(&ifindex))) {
+            (Some(file), _) => format!("nslookout -r {} {form}", quoted(file)),
+            (None, Some(interface)) => format!("nslookout -i {} {form}", quoted(interface)),
+            (None, None) => format!("nslookout {form}"),
+        }
+    }
+
+    /// What was looked for and not found, and what was held back.
+    fn rest(&self, out: &mut String, findings: &[Finding]) {
+        let not_found: Vec<&str> = self.not_found(findings).into_iter().map(FindingId::as_str).collect();
+        if !not_found.is_empty() {
+            wrap(out, &format!("Looked for and not found: {}.", not_found.join(", ")), 0, 2);
+        }
+        let ledger = self.insight.findings().ledger();
+        for note in ledger.held_back() {
+            let words = format!(
+                "Held back: {} for {}. It seemed so {}, but {} packets were lost there meanwhile.",
+                note.id.as_str(),
+                whom(&note.subject, self.names),
+                times(note.evidence),
+                grouped(note.lost)
+            );
+            wrap(out, &words, 0, 2);
+        }
+        if ledger.crowded_out() > 0 {
+            let words = format!(
+                "{} sightings of further findings found no room: what is listed is not all.",
+                grouped(ledger.crowded_out())
+            );
+            wrap(out, &words, 0, 2);
+        }
+    }
+
+    /// The clients' stub resolvers, and what another configuration would have cost.
+    fn configuration(&self, out: &mut String) {
+        let mut stubs: BTreeMap<Stub, Vec<String>> = BTreeMap::new();
+        for (client, fingerprint) in self.insight.clients().fingerprints() {
+            stubs.entry(fingerprint.stub).or_default().push(client.address.to_string());
+        }
+        if stubs.keys().any(|stub| *stub != Stub::Unknown) {
+            let list = stubs.iter().map(|(stub, clients)| some_of(stub.as_str(), clients));
+            wrap(out, &format!("Stub resolvers: {}.", list.collect::<Vec<_>>().join("; ")), 0, 2);
+        }
+        let what_if = self.insight.what_if();
+        let cases = [
+            ("ndots:2", what_if.ndots_2),
+            ("ndots:1", what_if.ndots_1),
+            ("trailing dots", what_if.trailing_dot),
+        ];
+        let savings = cases.iter().filter(|(_, queries)| *queries < what_if.queries);
+        let savings: Vec<String> =
+            savings.map(|(what, queries)| format!("{} with {what}", grouped(*queries))).collect();
+        if !savings.is_empty() {
+            let sent = grouped(what_if.queries);
+            wrap(out, &format!("Of {sent} queries, these would be left: {}.", savings.join(", ")), 0, 2);
+        }
+        let cache = self.insight.cache().savings();
+        if cache.hits > 0 {
+            let share = 100.0 * cache.hits as f64 / cache.queries.max(1) as f64;
+            let words = format!(
+                "A node-local cache would have answered {} of {} queries ({share:.0} %).",
+                grouped(cache.hits),
+                grouped(cache.queries)
+            );
+            wrap(out, &words, 0, 2);
+        }
+    }
+}
+
+/// `musl 2 (10.1.0.5, 10.1.0.6)`.
+fn some_of(what: &str, clients: &[String]) -> String {
+    let some = clients.iter().take(MOST_CLIENTS).cloned().collect::<Vec<_>>().join(", ");
+    let more = if clients.len() > MOST_CLIENTS { ", …" } else { "" };
+    format!("{what} {} ({some}{more})", clients.len())
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |character: char| character.is_ascii_alphanumeric() || "._/-+:@%".contains(character);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}

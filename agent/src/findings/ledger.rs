@@ -1,0 +1,240 @@
+//! What was found: one finding per rule and subject, open until no evidence comes for long.
+
+use std::cmp::Ordering;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use hashlink::LinkedHashMap;
+
+use super::{Change, Details, Finding, FindingId, Severity, Sighting, Subject};
+use crate::capture::frame::Timestamp;
+
+/// Findings that are open at once, at most.
+const MAX_OPEN: usize = 1024;
+/// Findings that closed, and notes of what was held back, that are kept at most.
+const MAX_PAST: usize = 256;
+/// How often the details of an open finding are written anew.
+const REWRITE: Duration = Duration::from_secs(1);
+
+/// Evidence that was not enough against the packets lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldBack {
+    /// What may have been found.
+    pub id: FindingId,
+    /// Whom it would be about.
+    pub subject: Subject,
+    /// How many times it seemed so.
+    pub evidence: u64,
+    /// Packets lost there and then.
+    pub lost: u64,
+}
+
+/// One rule about one subject.
+type Key = (FindingId, Subject);
+
+/// A finding, and when its details were written.
+struct Entry {
+    finding: Finding,
+    written: Timestamp,
+}
+
+/// What was found and what was held back. Bounded.
+pub struct Ledger {
+    close_after: Duration,
+    /// In the order of their last evidence.
+    open: LinkedHashMap<Key, Entry>,
+    /// How many of them are of each severity.
+    severities: [usize; Severity::ALL.len()],
+    /// The latest last.
+    closed: VecDeque<Finding>,
+    held_back: LinkedHashMap<Key, HeldBack>,
+    /// Sightings that found no room.
+    crowded_out: u64,
+}
+
+impl Ledger {
+    /// An empty one; a finding closes after `close_after` without evidence.
+    pub(super) fn new(close_after: Duration) -> Self {
+        Self {
+            close_after,
+            open: LinkedHashMap::new(),
+            severities: Default::default(),
+            closed: VecDeque::new(),
+            held_back: LinkedHashMap::new(),
+            crowded_out: 0,
+        }
+    }
+
+    /// The open findings, the worst and surest first.
+    pub fn open(&self) -> Vec<&Finding> {
+        let mut findings: Vec<&Finding> = self.open.values().map(|entry| &entry.finding).collect();
+        findings.sort_by(|a, b| by_harm(a, b));
+        findings
+    }
+
+    /// All findings, the worst and surest first; one that closed and opened again is one, with both counts.
+    pub fn all(&self) -> Vec<Finding> {
+        let mut findings: LinkedHashMap<Key, Finding> = LinkedHashMap::new();
+        for finding in self.closed.iter().chain(self.open.values().map(|entry| &entry.finding)) {
+            let key = (finding.id, finding.subject);
+            let whole = match findings.remove(&key) {
+                Some(earlier) => joined(earlier, finding.clone()),
+                None => finding.clone(),
+            };
+            findings.insert(key, whole);
+        }
+        let mut findings: Vec<Finding> = findings.into_iter().map(|(_, finding)| finding).collect();
+        findings.sort_by(by_harm);
+        findings
+    }
+
+    /// What was held back, the oldest first.
+    pub fn held_back(&self) -> impl Iterator<Item = &HeldBack> {
+        self.held_back.values()
+    }
+
+    /// Sightings of further findings that found no room.
+    pub fn crowded_out(&self) -> u64 {
+        self.crowded_out
+    }
+
+    pub(super) fn raise(
+        &mut self,
+        now: Timestamp,
+        sighting: Sighting,
+        details: impl FnOnce() -> Details,
+        emit: &mut dyn FnMut(&Change<'_>),
+    ) {
+        let Sighting { id, subject, severity, confidence, seen: (first, last), count } = sighting;
+        let Some(entry) = self.open.to_back(&(id, subject)) else {
+            return self.begin(now, sighting, details, emit);
+        };
+        let finding = &mut entry.finding;
+        finding.first_seen = finding.first_seen.min(first);
+        finding.last_seen = finding.last_seen.max(last);
+        finding.count += count;
+        let worse = severity > finding.severity || confidence > finding.confidence;
+        // A weaker sighting does not take away the words of a stronger one.
+        let as_bad = severity >= finding.severity && confidence >= finding.confidence;
+        if worse || as_bad && now.since(entry.written) >= REWRITE {
+            entry.written = now;
+            finding.details = details();
+        }
+        if worse {
+            self.severities[finding.severity as usize] -= 1;
+            finding.severity = finding.severity.max(severity);
+            finding.confidence = finding.confidence.max(confidence);
+            self.severities[finding.severity as usize] += 1;
+            finding.changed = now;
+            emit(&Change::Changed(finding));
+        }
+    }
+
+    /// Opens a finding, if there is room.
+    fn begin(
+        &mut self,
+        now: Timestamp,
+        sighting: Sighting,
+        details: impl FnOnce() -> Details,
+        emit: &mut dyn FnMut(&Change<'_>),
+    ) {
+        if self.open.len() >= MAX_OPEN && !self.make_room(now, sighting.severity, emit) {
+            self.crowded_out += 1;
+            return;
+        }
+        let Sighting { id, subject, severity, confidence, seen: (first_seen, last_seen), count } = sighting;
+        // What was held back of it is found now.
+        self.held_back.remove(&(id, subject));
+        let (details, changed, closed) = (details(), now, None);
+        let finding = Finding {
+            id,
+            subject,
+            severity,
+            confidence,
+            first_seen,
+            last_seen,
+            count,
+            details,
+            changed,
+            closed,
+        };
+        emit(&Change::Opened(&finding));
+        self.severities[severity as usize] += 1;
+        self.open.insert((id, subject), Entry { finding, written: now });
+    }
+
+    /// Closes a finding that is less severe than `severity`, the one whose evidence is oldest. Where there is none the
+    /// new one has to wait: if equals drove each other out, they would open and close without end.
+    fn make_room(&mut self, now: Timestamp, severity: Severity, emit: &mut dyn FnMut(&Change<'_>)) -> bool {
+        let least = self.severities.iter().position(|count| *count > 0).unwrap_or_default();
+        if least >= severity as usize {
+            return false;
+        }
+        let is_least = |entry: &Entry| entry.finding.severity as usize == least;
+        let Some(key) = self.open.iter().find(|(_, entry)| is_least(entry)).map(|(key, _)| *key) else {
+            return false;
+        };
+        self.close(&key, now, emit);
+        true
+    }
+
+    pub(super) fn hold_back(&mut self, note: HeldBack) {
+        let key = (note.id, note.subject);
+        if self.open.contains_key(&key) {
+            return;
+        }
+        self.held_back.remove(&key);
+        self.held_back.insert(key, note);
+        if self.held_back.len() > MAX_PAST {
+            self.held_back.pop_front();
+        }
+    }
+
+    /// Closes what had no evidence for long.
+    pub(super) fn tick(&mut self, now: Timestamp, emit: &mut dyn FnMut(&Change<'_>)) {
+        // Evidence may be older than the time when it was put down, so the order is only nearly that of `last_seen`.
+        let close_after = self.close_after;
+        let is_over = |entry: &Entry| now.since(entry.finding.last_seen) >= close_after;
+        let over: Vec<Key> =
+            self.open.iter().filter(|(_, entry)| is_over(entry)).map(|(key, _)| *key).collect();
+        for key in over {
+            self.close(&key, now, emit);
+        }
+    }
+
+    fn close(&mut self, key: &Key, now: Timestamp, emit: &mut dyn FnMut(&Change<'_>)) {
+        let Some(Entry { mut finding, .. }) = self.open.remove(key) else { return };
+        self.severities[finding.severity as usize] -= 1;
+        (finding.changed, finding.closed) = (now, Some(now));
+        emit(&Change::Closed(&finding));
+        self.closed.push_back(finding);
+        if self.closed.len() > MAX_PAST {
+            self.closed.pop_front();
+        }
+    }
+}
+
+/// Two findings of one rule and subject as one, with the words of the worse and surer one.
+fn joined(earlier: Finding, later: Finding) -> Finding {
+    let worse = (earlier.severity, earlier.confidence) > (later.severity, later.confidence);
+    Finding {
+        severity: earlier.severity.max(later.severity),
+        confidence: earlier.confidence.max(later.confidence),
+        first_seen: earlier.first_seen.min(later.first_seen),
+        last_seen: earlier.last_seen.max(later.last_seen),
+        count: earlier.count + later.count,
+        details: if worse { earlier.details } else { later.details },
+        ..later
+    }
+}
+
+/// High before warning, sure before unsure, many before few.
+fn by_harm(a: &Finding, b: &Finding) -> Ordering {
+    (b.severity, b.confidence, b.count, a.id, a.subject).cmp(&(
+        a.severity,
+        a.confidence,
+        a.count,
+        b.id,
+        b.subject,
+    ))
+}
