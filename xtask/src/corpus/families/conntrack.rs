@@ -4,6 +4,7 @@
 //! pair, behind the capture.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -26,11 +27,11 @@ pub fn scenarios(set: Set) -> Vec<Scenario> {
             (Client::Musl123, Kind::Unbound, AAAA, 4),
             (Client::Musl123, Kind::Bind, A, 4),
             (Client::Musl124, Kind::Nsd, AAAA, 4),
-            (Client::Musl124, Kind::Dnsmasq, A, 3),
+            (Client::Musl124, Kind::Dnsmasq, A, 4),
             (Client::Musl125, Kind::Unbound, AAAA, 5),
-            (Client::Musl125, Kind::Bind, AAAA, 3),
+            (Client::Musl125, Kind::Bind, AAAA, 4),
             (Client::Glibc, Kind::Unbound, AAAA, 4),
-            (Client::Glibc, Kind::Bind, AAAA, 3),
+            (Client::Glibc, Kind::Bind, AAAA, 4),
             (Client::Glibc, Kind::Nsd, AAAA, 5),
             (Client::Glibc, Kind::Dnsmasq, AAAA, 4),
             (Client::NodeLookup, Kind::Unbound, AAAA, 4),
@@ -38,10 +39,10 @@ pub fn scenarios(set: Set) -> Vec<Scenario> {
         ],
         &[
             (Client::Musl123, Kind::Knot, AAAA, 4),
-            (Client::Musl124, Kind::Pdns, AAAA, 3),
+            (Client::Musl124, Kind::Pdns, AAAA, 4),
             (Client::Musl125, Kind::Knot, A, 4),
             (Client::Glibc, Kind::Knot, AAAA, 4),
-            (Client::Glibc, Kind::Pdns, AAAA, 3),
+            (Client::Glibc, Kind::Pdns, AAAA, 4),
             (Client::NodeLookup, Kind::Knot, AAAA, 4),
         ],
     );
@@ -68,6 +69,10 @@ pub fn scenarios(set: Set) -> Vec<Scenario> {
     );
     all.extend(local.iter().map(|&(word, address, client)| without_translation(set, word, address, client)));
     all.push(twice(set));
+    // A slow server's second reply comes as late as its first: only a capture that goes on shows that there is none.
+    for scenario in &mut all {
+        scenario.linger = scenario.linger.max(Duration::from_millis(7500));
+    }
     all
 }
 
@@ -113,7 +118,7 @@ fn in_processes(scenario: Scenario, client: Client, names: &[String]) -> Scenari
     names.iter().fold(scenario, |scenario, name| scenario.lookups(client, &one(name), 1, 0))
 }
 
-/// Pairs of which one was answered at once, and the other after its repetition.
+/// Pairs sent within a millisecond of which one was answered at once, and the other after its repetition.
 fn events(recorded: &Recorded) -> usize {
     let at_once = |one: &Transaction| one.answered() && one.latency < 1.0;
     let later = |one: &Transaction| {
@@ -122,7 +127,9 @@ fn events(recorded: &Recorded) -> usize {
     };
     let is_event =
         |one: &Transaction, other: &Transaction| at_once(one) && later(other) || later(one) && at_once(other);
-    recorded.pairs().iter().filter(|pair| is_event(pair.a, pair.aaaa)).count()
+    let together = |one: &Transaction, other: &Transaction| (one.time - other.time).abs() < 0.0009;
+    let pairs = recorded.pairs();
+    pairs.iter().filter(|pair| together(pair.a, pair.aaaa) && is_event(pair.a, pair.aaaa)).count()
 }
 
 fn positive(set: Set, client: Client, kind: Kind, lost: u16, count: usize) -> Scenario {
