@@ -143,7 +143,12 @@ impl Insight {
         for second in &seconds {
             self.show(watermark, Shown::LinkLocal(second), emit);
         }
-        let ground = Ground { servers: &self.servers, what_if: &self.what_if, cache: self.cache.savings() };
+        let ground = Ground {
+            servers: &self.servers,
+            what_if: &self.what_if,
+            cache: self.cache.savings(),
+            clients: &self.clients,
+        };
         self.findings.tick(watermark, ground, &mut |change| emit(Report::Finding(*change)));
     }
 
@@ -187,7 +192,12 @@ impl Insight {
     }
 
     fn show(&mut self, now: Timestamp, shown: Shown<'_>, emit: &mut dyn FnMut(Report<'_>)) {
-        let ground = Ground { servers: &self.servers, what_if: &self.what_if, cache: self.cache.savings() };
+        let ground = Ground {
+            servers: &self.servers,
+            what_if: &self.what_if,
+            cache: self.cache.savings(),
+            clients: &self.clients,
+        };
         self.findings.show(now, shown, ground, &mut |change| emit(Report::Finding(*change)));
     }
 }

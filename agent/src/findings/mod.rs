@@ -6,8 +6,10 @@
 //! A rule that rests on "nothing followed" asks [`Desk::lost`] how many packets were lost there and then, and fires only
 //! where its evidence exceeds its threshold plus that; else it says so with [`Desk::hold_back`].
 
+mod cluster;
 mod conntrack_race;
 mod deep_cname;
+mod example;
 mod finding;
 mod fragmented;
 mod id_reuse;
@@ -23,6 +25,7 @@ mod pair_conflict;
 mod public_leak;
 mod query_storm;
 mod refused;
+mod remedies;
 mod resolv_conf_limits;
 mod search_amplification;
 mod search_stopped;
@@ -40,6 +43,7 @@ use std::time::Duration;
 
 use crate::capture::counters::CaptureCounters;
 use crate::capture::frame::{Ifindex, Timestamp};
+use crate::correlate::clients::Clients;
 use crate::correlate::fallback::{Attempt, Fallback};
 use crate::correlate::linklocal::LinkLocalSecond;
 use crate::correlate::lookups::Lookup;
@@ -149,6 +153,8 @@ pub struct Context<'a> {
     pub what_if: &'a WhatIf,
     /// What a node-local cache would have saved.
     pub cache: CacheSavings,
+    /// What is known of each client.
+    pub clients: &'a Clients,
 }
 
 /// Where a rule puts down what it saw.
@@ -220,6 +226,8 @@ pub struct Ground<'a> {
     pub what_if: &'a WhatIf,
     /// What a node-local cache would have saved.
     pub cache: CacheSavings,
+    /// What is known of each client.
+    pub clients: &'a Clients,
 }
 
 /// What is shown to the rules.
@@ -270,8 +278,8 @@ impl Findings {
         ground: Ground<'_>,
         emit: &mut dyn FnMut(&Change<'_>),
     ) {
-        let Ground { servers, what_if, cache } = ground;
-        let context = Context { now, thresholds: &self.thresholds, servers, what_if, cache };
+        let Ground { servers, what_if, cache, clients } = ground;
+        let context = Context { now, thresholds: &self.thresholds, servers, what_if, cache, clients };
         let mut desk = Desk { context, losses: &self.losses, ledger: &mut self.ledger, emit };
         for detector in &mut self.detectors {
             match shown {
@@ -303,5 +311,7 @@ impl Findings {
     }
 }
 
+#[cfg(test)]
+mod played;
 #[cfg(test)]
 mod tests;
