@@ -15,6 +15,7 @@ macro_rules! tell {
 mod check;
 mod cost;
 mod diagnose;
+mod explain;
 mod record;
 mod serve;
 mod watch;
@@ -71,6 +72,8 @@ enum Command {
     Check(LiveArgs),
     /// The queries that one lookup of a name costs, by stub resolver; nothing is asked
     Cost(cost::CostArgs),
+    /// Print the page of a finding, or a table of all findings
+    Explain(ExplainArgs),
 }
 
 /// Where to capture.
@@ -216,6 +219,13 @@ struct DiagnoseArgs {
     /// Colour
     #[arg(long, value_enum, default_value_t = ColourArg::Auto)]
     color: ColourArg,
+}
+
+#[derive(Args)]
+struct ExplainArgs {
+    /// The finding, as it is named in lines and reports
+    #[arg(value_name = "FINDING")]
+    id: Option<String>,
 }
 
 #[derive(Args)]
@@ -369,6 +379,7 @@ pub fn main() -> ExitCode {
         Some(Command::Check(args)) => check::run(args),
         Some(Command::Cost(args)) => cost::run(args),
         Some(Command::Diagnose(args)) => diagnose::run(args),
+        Some(Command::Explain(args)) => explain::run(args),
     };
     match result {
         Ok(code) => code,

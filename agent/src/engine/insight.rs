@@ -62,14 +62,15 @@ impl Insight {
         for (client, resolv_conf, source) in config.resolv_confs {
             clients.configure(client, resolv_conf, source);
         }
-        let mut rates = Rates::default();
+        let (mut rates, mut cache) = (Rates::default(), ShadowCache::default());
         rates.configure(&config.vpc_resolvers);
+        cache.configure(&config.vpc_resolvers);
         Self {
             clients,
             fallbacks: Fallbacks::default(),
             rates,
             servers: Servers::default(),
-            cache: ShadowCache::default(),
+            cache,
             what_if: WhatIf::default(),
             findings: Findings::new(config.thresholds),
             lookups: LookupCounts::default(),
@@ -106,6 +107,7 @@ impl Insight {
     /// Takes what the correlator said.
     pub(super) fn event(&mut self, now: Timestamp, event: &Event, emit: &mut dyn FnMut(Report<'_>)) {
         self.servers.event(event);
+        self.rates.event(event);
         self.cache.event(event);
         let Self { clients, fallbacks, known, .. } = self;
         fallbacks.event(event, &mut |what| known.followed.push(what));
@@ -118,6 +120,7 @@ impl Insight {
 
     /// Takes a TCP segment; only those seen from the client's side, or in a file that does not say, tell something.
     pub(super) fn segment(&mut self, segment: &Segment<'_>, emit: &mut dyn FnMut(Report<'_>)) {
+        self.rates.segment(segment);
         let Self { fallbacks, known, .. } = self;
         fallbacks.segment(segment, &mut |what| known.followed.push(what));
         self.tell(segment.time, emit);
@@ -148,6 +151,7 @@ impl Insight {
             what_if: &self.what_if,
             cache: self.cache.savings(),
             clients: &self.clients,
+            fallbacks: &self.fallbacks,
         };
         self.findings.tick(watermark, ground, &mut |change| emit(Report::Finding(*change)));
     }
@@ -159,11 +163,20 @@ impl Insight {
         fallbacks.finish(end, &mut |what| known.followed.push(what));
         clients.finish(end, &mut |lookup| known.lookups.push(lookup));
         self.tell(end, emit);
+        let mut seconds = Vec::new();
+        self.rates.finish(&mut |second| seconds.push(second));
+        for second in &seconds {
+            self.show(end, Shown::LinkLocal(second), emit);
+        }
+        self.cache.forget();
         self.show(end, Shown::Second, emit);
+        self.show(end, Shown::End, emit);
     }
 
     /// Is told the source's counters, about once a second.
     pub(super) fn counters(&mut self, time: Timestamp, counters: &CaptureCounters) {
+        self.rates.counters(time, counters);
+        self.cache.configure(&counters.vpc_resolvers);
         self.findings.counters(time, counters);
     }
 
@@ -197,6 +210,7 @@ impl Insight {
             what_if: &self.what_if,
             cache: self.cache.savings(),
             clients: &self.clients,
+            fallbacks: &self.fallbacks,
         };
         self.findings.show(now, shown, ground, &mut |change| emit(Report::Finding(*change)));
     }

@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 
 use super::Packet;
 use crate::capture::frame::Timestamp;
+use crate::correlate::fallback::{Asked, Fallback, Obstacle, Then};
 use crate::correlate::lookups::{Answer, Ask, Lookup, Reply, Verdict};
-use crate::dns::{Name, RecordType};
+use crate::correlate::{Outcome, Parties, Stray, Transaction};
+use crate::dns::{Name, Question, RecordType, Response};
 use crate::packet::Transport;
 
 /// Packets of an example at most; what is between the first and the last is only counted.
@@ -63,6 +65,61 @@ pub(super) fn of_asks<'a>(lookup: &Lookup, asks: impl Iterator<Item = (&'a Name,
     in_order(packets)
 }
 
+/// A truncated response, its query and what followed.
+pub(super) fn of_fallback(fallback: &Fallback) -> Vec<Packet> {
+    let Fallback { question, id, edns, truncated, length, .. } = fallback;
+    let client = SocketAddr::new(fallback.client.address, fallback.client_port);
+    let ends = Ends { client, server: fallback.server, transport: Transport::Udp };
+    let records = format!("{} {}, {} CNAME", fallback.answers, question.qtype, fallback.cnames);
+    let then = match &fallback.then {
+        Then::Tcp { cost, length } => {
+            Some(format!("[answered over TCP {} ms later, {length} B]", cost.as_millis()))
+        }
+        Then::TcpUnanswered => Some("[asked over TCP, no answer]".to_owned()),
+        Then::Blocked(Obstacle::Reset) => Some("[TCP SYN, answered with RST]".to_owned()),
+        Then::Blocked(Obstacle::Silence) => Some("[TCP SYN, no answer within 3 s]".to_owned()),
+        Then::OtherServer => Some("[another server's whole answer]".to_owned()),
+        Then::Nothing => Some("[no TCP within 2 s]".to_owned()),
+        Then::Unknown => None,
+    };
+    let mut packets = vec![
+        ends.query(fallback.sent, asked(question.qtype, &question.qname, *id, *edns)),
+        ends.response(*truncated, format!("TRUNCATED {length} B, {records}, id {id}")),
+    ];
+    let last = then.map(|text| Packet { transport: Transport::Tcp, ..ends.query(*truncated, text) });
+    packets.extend(last);
+    packets
+}
+
+/// A query and what came of it.
+pub(super) fn of_transaction(transaction: &Transaction) -> Vec<Packet> {
+    let Transaction { parties, query, first_sent, outcome, .. } = transaction;
+    let ends = Ends { client: parties.client, server: parties.server, transport: parties.transport };
+    let edns = query.edns.map(|edns| edns.udp_payload_size);
+    let text = match &query.question {
+        Some(question) => asked(question.qtype, &question.qname, query.header.id, edns),
+        None => format!("query without a question, id {}", query.header.id),
+    };
+    let mut packets = vec![ends.query(*first_sent, text)];
+    if let Outcome::Answered { response, .. } = outcome {
+        packets.push(ends.response(transaction.ended(), said(response)));
+    }
+    packets
+}
+
+/// The query that somebody else answered.
+pub(super) fn of_query(parties: &Parties, to: &Asked, question: &Question, id: u16) -> Packet {
+    let ends = Ends { client: parties.client, server: to.server, transport: parties.transport };
+    ends.query(to.at, format!("{}? {} id {id}", question.qtype, question.qname))
+}
+
+/// A response outside a transaction.
+pub(super) fn of_stray(stray: &Stray) -> Packet {
+    let Stray { parties, time, response, .. } = stray;
+    let ends = Ends { client: parties.client, server: parties.server, transport: parties.transport };
+    ends.response(*time, said(response))
+}
+
 /// `A? api.example. id 4711, no EDNS`.
 fn asked(qtype: RecordType, name: &Name, id: u16, edns: Option<u16>) -> String {
     match edns {
@@ -81,6 +138,21 @@ fn answered(ask: &Ask, answer: &Answer) -> String {
         rcode => rcode.to_string(),
     };
     format!("{what} {} B, {} id {}{late}", answer.length, ask.qtype, ask.id)
+}
+
+/// The same of a response as it was read.
+fn said(response: &Response) -> String {
+    let what = match response.rcode {
+        _ if response.header.truncated() => "TRUNCATED".to_owned(),
+        _ if response.is_nodata() => "NODATA".to_owned(),
+        rcode => rcode.to_string(),
+    };
+    let fragments = match (response.fragmented, response.partial) {
+        (true, true) => ", in fragments, not all seen",
+        (true, false) => ", in fragments",
+        _ => "",
+    };
+    format!("{what} {} B, id {}{fragments}", response.length, response.header.id)
 }
 
 /// Sorted, and not too many.

@@ -13,6 +13,7 @@ mod example;
 mod finding;
 mod fragmented;
 mod id_reuse;
+mod incidents;
 mod lame_nodata;
 mod late_reply;
 mod ledger;
@@ -21,6 +22,7 @@ mod losses;
 mod occurrences;
 mod old_musl;
 mod oversize_udp;
+mod pages;
 mod pair_conflict;
 mod public_leak;
 mod query_storm;
@@ -44,7 +46,7 @@ use std::time::Duration;
 use crate::capture::counters::CaptureCounters;
 use crate::capture::frame::{Ifindex, Timestamp};
 use crate::correlate::clients::Clients;
-use crate::correlate::fallback::{Attempt, Fallback};
+use crate::correlate::fallback::{Attempt, Fallback, Fallbacks};
 use crate::correlate::linklocal::LinkLocalSecond;
 use crate::correlate::lookups::Lookup;
 use crate::correlate::servers::Servers;
@@ -88,6 +90,9 @@ pub trait Detector: Send {
 
     /// A second of the capture is over.
     fn second(&mut self, _desk: &mut Desk<'_>) {}
+
+    /// The capture is over: nothing that was waited for will come.
+    fn end(&mut self, _desk: &mut Desk<'_>) {}
 }
 
 /// Every rule, in the order in which a report looks through them: by the harm they may do.
@@ -155,6 +160,8 @@ pub struct Context<'a> {
     pub cache: CacheSavings,
     /// What is known of each client.
     pub clients: &'a Clients,
+    /// The queries of the last moments.
+    pub fallbacks: &'a Fallbacks,
 }
 
 /// Where a rule puts down what it saw.
@@ -228,6 +235,8 @@ pub struct Ground<'a> {
     pub cache: CacheSavings,
     /// What is known of each client.
     pub clients: &'a Clients,
+    /// The queries of the last moments.
+    pub fallbacks: &'a Fallbacks,
 }
 
 /// What is shown to the rules.
@@ -245,6 +254,8 @@ pub enum Shown<'a> {
     LinkLocal(&'a LinkLocalSecond),
     /// A second of the capture is over.
     Second,
+    /// The capture is over.
+    End,
 }
 
 impl Findings {
@@ -278,8 +289,9 @@ impl Findings {
         ground: Ground<'_>,
         emit: &mut dyn FnMut(&Change<'_>),
     ) {
-        let Ground { servers, what_if, cache, clients } = ground;
-        let context = Context { now, thresholds: &self.thresholds, servers, what_if, cache, clients };
+        let Ground { servers, what_if, cache, clients, fallbacks } = ground;
+        let thresholds = &self.thresholds;
+        let context = Context { now, thresholds, servers, what_if, cache, clients, fallbacks };
         let mut desk = Desk { context, losses: &self.losses, ledger: &mut self.ledger, emit };
         for detector in &mut self.detectors {
             match shown {
@@ -289,6 +301,7 @@ impl Findings {
                 Shown::Attempt(attempt) => detector.attempt(attempt, &mut desk),
                 Shown::LinkLocal(second) => detector.linklocal(second, &mut desk),
                 Shown::Second => detector.second(&mut desk),
+                Shown::End => detector.end(&mut desk),
             }
         }
     }

@@ -32,8 +32,14 @@ pub(super) fn play_with<S: AsRef<str>>(
         findings.counters(Timestamp::from_nanos(millis * 1_000_000), &counters);
     }
     let (servers, what_if) = (Servers::default(), WhatIf::default());
-    let ground =
-        Ground { servers: &servers, what_if: &what_if, cache: CacheSavings::default(), clients: &clients };
+    let fallbacks = Fallbacks::default();
+    let ground = Ground {
+        servers: &servers,
+        what_if: &what_if,
+        cache: CacheSavings::default(),
+        clients: &clients,
+        fallbacks: &fallbacks,
+    };
     for mut lookup in lookups {
         lookup.fingerprint = Fingerprint { stub, confidence: Confidence::High, because: "it is played" };
         change(&mut lookup);
