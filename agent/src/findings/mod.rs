@@ -21,6 +21,7 @@ mod losses;
 mod occurrences;
 mod old_musl;
 mod oversize_udp;
+mod pages;
 mod pair_conflict;
 mod public_leak;
 mod query_storm;
