@@ -13,7 +13,9 @@ macro_rules! tell {
 }
 
 mod check;
+mod cost;
 mod diagnose;
+mod explain;
 mod record;
 mod serve;
 mod watch;
@@ -68,6 +70,10 @@ enum Command {
     Serve(ServeArgs),
     /// Can I capture here? Kernel, permissions, interfaces, and why each is watched
     Check(LiveArgs),
+    /// The queries that one lookup of a name costs, by stub resolver; nothing is asked
+    Cost(cost::CostArgs),
+    /// Print the page of a finding, or a table of all findings
+    Explain(ExplainArgs),
 }
 
 /// Where to capture.
@@ -213,6 +219,13 @@ struct DiagnoseArgs {
     /// Colour
     #[arg(long, value_enum, default_value_t = ColourArg::Auto)]
     color: ColourArg,
+}
+
+#[derive(Args)]
+struct ExplainArgs {
+    /// The finding, as it is named in lines and reports
+    #[arg(value_name = "FINDING")]
+    id: Option<String>,
 }
 
 #[derive(Args)]
@@ -364,7 +377,9 @@ pub fn main() -> ExitCode {
         Some(Command::Watch(args)) => watch::run(args),
         Some(Command::Serve(args)) => serve::run(args),
         Some(Command::Check(args)) => check::run(args),
+        Some(Command::Cost(args)) => cost::run(args),
         Some(Command::Diagnose(args)) => diagnose::run(args),
+        Some(Command::Explain(args)) => explain::run(args),
     };
     match result {
         Ok(code) => code,

@@ -1,11 +1,11 @@
 //! Truncated responses and what followed: TCP, another server, nothing (RFC 7766 section 5).
 //!
-//! [`truncated`] keeps what waits for its verdict, [`connections`] tells which connections come about, [`whole`] which
+//! [`truncated`] keeps what waits for its verdict, [`connections`] tells which connections come about, [`recent`] which
 //! queries have a whole answer already. Judged is the client's side alone, or a file that does not say.
 
 mod connections;
+mod recent;
 mod truncated;
-mod whole;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,8 +16,9 @@ use crate::capture::frame::{Place, Timestamp};
 use crate::dns::Question;
 use crate::packet::{Flow, TcpHeader, Transport};
 use connections::{Connections, Seen, Tried};
+pub use recent::Asked;
+use recent::Recent;
 use truncated::Truncated;
-use whole::WholeAnswers;
 
 /// A response with TC over UDP, and what its client did next.
 #[derive(Clone, Debug, PartialEq)]
@@ -133,23 +134,30 @@ pub enum Followed {
 pub struct Fallbacks {
     truncated: Truncated,
     connections: Connections,
-    whole: WholeAnswers,
+    recent: Recent,
 }
 
 impl Fallbacks {
-    /// Takes an event. What is ordinary costs a few comparisons, and a note of 16 bytes of each answer over UDP.
+    /// Takes an event. What is ordinary costs a note of each query over UDP and its answer.
     pub fn event(&mut self, event: &Event, emit: &mut dyn FnMut(Followed)) {
         match event {
             Event::Closed(transaction) if transaction.parties.at_client() && !transaction.echo => {
                 self.closed(transaction, emit);
             }
-            Event::Opened(sent) if sent.parties.transport == Transport::Tcp && sent.parties.at_client() => {
-                if let Some(question) = &sent.question {
+            Event::Opened(sent) if sent.parties.at_client() && !sent.echo => match &sent.question {
+                Some(question) if sent.parties.transport == Transport::Tcp => {
                     self.truncated.asked(&sent.parties, question);
                 }
-            }
+                Some(_) => self.recent.sent(&sent.parties, sent.header.id, sent.time),
+                None => {}
+            },
             _ => {}
         }
+    }
+
+    /// The query that a client sent with this ID from this port in the last 5 s, if it is still known.
+    pub fn asked(&self, client: SocketAddr, id: u16, now: Timestamp) -> Option<Asked> {
+        self.recent.asked(client, id, now)
     }
 
     fn closed(&mut self, transaction: &Transaction, emit: &mut dyn FnMut(Followed)) {
@@ -157,11 +165,11 @@ impl Fallbacks {
         match (parties.transport, outcome) {
             (Transport::Tcp, _) => self.truncated.closed_over_tcp(transaction, emit),
             (Transport::Udp, Outcome::Answered { response, .. }) if response.header.truncated() => {
-                let whole = self.whole.elsewhere(parties, query.header.id, transaction.ended());
+                let whole = self.recent.whole_elsewhere(parties, query.header.id, transaction.ended());
                 self.truncated.add(transaction, response, whole, emit);
             }
             (Transport::Udp, Outcome::Answered { response, .. }) => {
-                self.whole.note(parties, query.header.id, response.rcode, transaction.ended());
+                self.recent.answered(parties, query.header.id, response.rcode);
                 self.truncated.answered_whole(transaction, response, emit);
             }
             _ => {}

@@ -1,6 +1,7 @@
 //! The rooms behind matching: what events mean to clients, servers and interfaces, and what is wrong.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::Report;
 use crate::capture::counters::CaptureCounters;
@@ -28,6 +29,9 @@ pub struct InsightConfig {
     pub vpc_resolvers: Vec<IpAddr>,
 }
 
+/// How far the watermark moves before it is looked what is due.
+const TICK: Duration = Duration::from_millis(1);
+
 /// Lookups, fallbacks, rates and findings.
 pub struct Insight {
     clients: Clients,
@@ -40,6 +44,8 @@ pub struct Insight {
     lookups: LookupCounts,
     /// What became known by one event, kept for its room.
     known: Known,
+    /// The watermark when it was last looked what is due.
+    ticked: Timestamp,
 }
 
 /// What one event made known.
@@ -69,6 +75,7 @@ impl Insight {
             findings: Findings::new(config.thresholds),
             lookups: LookupCounts::default(),
             known: Known::default(),
+            ticked: Timestamp::default(),
         }
     }
 
@@ -124,6 +131,15 @@ impl Insight {
 
     /// Tells that everything before `watermark` was seen.
     pub(super) fn tick(&mut self, watermark: Timestamp, emit: &mut dyn FnMut(Report<'_>)) {
+        // A file moves the watermark with every frame; nothing here waits for so short a time.
+        if watermark.since(self.ticked) >= TICK || watermark < self.ticked {
+            self.judge(watermark, emit);
+        }
+    }
+
+    /// Looks what is due.
+    fn judge(&mut self, watermark: Timestamp, emit: &mut dyn FnMut(Report<'_>)) {
+        self.ticked = watermark;
         let Self { clients, fallbacks, known, .. } = self;
         fallbacks.tick(watermark, &mut |what| known.followed.push(what));
         clients.tick(watermark, &mut |lookup| known.lookups.push(lookup));
@@ -133,13 +149,18 @@ impl Insight {
         for second in &seconds {
             self.show(watermark, Shown::LinkLocal(second), emit);
         }
-        let ground = Ground { servers: &self.servers, what_if: &self.what_if, cache: self.cache.savings() };
+        let ground = Ground {
+            servers: &self.servers,
+            what_if: &self.what_if,
+            cache: self.cache.savings(),
+            fallbacks: &self.fallbacks,
+        };
         self.findings.tick(watermark, ground, &mut |change| emit(Report::Finding(*change)));
     }
 
     /// Ends what is still open, at the end of the capture.
     pub(super) fn finish(&mut self, end: Timestamp, emit: &mut dyn FnMut(Report<'_>)) {
-        self.tick(end, emit);
+        self.judge(end, emit);
         let Self { clients, fallbacks, known, .. } = self;
         fallbacks.finish(end, &mut |what| known.followed.push(what));
         clients.finish(end, &mut |lookup| known.lookups.push(lookup));
@@ -151,6 +172,7 @@ impl Insight {
         }
         self.cache.forget();
         self.show(end, Shown::Second, emit);
+        self.show(end, Shown::End, emit);
     }
 
     /// Is told the source's counters, about once a second.
@@ -185,7 +207,12 @@ impl Insight {
     }
 
     fn show(&mut self, now: Timestamp, shown: Shown<'_>, emit: &mut dyn FnMut(Report<'_>)) {
-        let ground = Ground { servers: &self.servers, what_if: &self.what_if, cache: self.cache.savings() };
+        let ground = Ground {
+            servers: &self.servers,
+            what_if: &self.what_if,
+            cache: self.cache.savings(),
+            fallbacks: &self.fallbacks,
+        };
         self.findings.show(now, shown, ground, &mut |change| emit(Report::Finding(*change)));
     }
 }

@@ -1,13 +1,220 @@
-//! `conntrack-race` (facts.md section 3.6).
+//! `conntrack-race` (facts.md section 3.6, P1).
+//!
+//! A and AAAA leave one port together, one is answered at once, the other only after it was sent again: by musl 2.5 s
+//! later, by glibc 5 s later. Silent: both lost, the repeat lost too, separate ports, one after the other; and a slow
+//! server, which answers the first copy late and then the second one too: that is waited for.
 
-use super::{Detector, FindingId};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use hashlink::LinkedHashMap;
+
+use super::example::of_asks;
+use super::remedies::{count, remedy, text};
+use super::thresholds::Race;
+use super::{
+    Confidence, Desk, Details, Detector, FindingId, Measure, Quantity, Remedy, RemedyPlace, Severity,
+    Sighting, Subject,
+};
+use crate::capture::frame::Timestamp;
+use crate::correlate::fingerprint::Stub;
+use crate::correlate::lookups::{Ask, Candidate, Lookup};
+use crate::correlate::{Event, OrphanReason};
+use crate::packet::Transport;
+
+/// Sightings that wait for a second answer, at most.
+const MAX_WAITING: usize = 256;
+/// Clients and servers that are kept at most.
+const MAX_PAIRS: usize = 1024;
+/// Times of one pair that are kept at most.
+const MAX_TIMES: usize = 32;
+
+/// A pair that lost one half.
+struct Sighted {
+    subject: Subject,
+    /// Whose query was lost, and its ID.
+    client: SocketAddr,
+    server: SocketAddr,
+    id: u16,
+    /// When the lookup began, and when the lost half was answered.
+    seen: (Timestamp, Timestamp),
+    details: Details,
+}
 
 /// The rule.
 #[derive(Default)]
-pub(super) struct ConntrackRace {}
+pub(super) struct ConntrackRace {
+    waiting: VecDeque<Sighted>,
+    /// When it happened, by client and server.
+    times: LinkedHashMap<Subject, VecDeque<Timestamp>>,
+}
+
+/// A lost half: the query, how long the client waited before it was sent again, and when it was answered.
+struct Lost<'a> {
+    ask: &'a Ask,
+    waited: Duration,
+    answered: Timestamp,
+}
+
+/// The half that was lost, if exactly one was.
+fn lost<'a>(candidate: &'a Candidate, race: &Race) -> Option<Lost<'a>> {
+    candidate.asks.iter().find_map(|ask| {
+        let [again] = ask.again.as_slice() else { return None };
+        let answer = ask.answer().filter(|answer| !answer.late && answer.at >= *again)?;
+        let waited = again.since(ask.sent);
+        let within = |(from, until): (Duration, Duration)| waited >= from && waited <= until;
+        let shape = ask.transport == Transport::Udp && (within(race.musl) || within(race.glibc));
+        let prompt = answer.at.since(*again) < race.prompt;
+        let has_other = candidate.asks.iter().any(|other| is_other_half(ask, other, race));
+        (shape && prompt && has_other).then_some(Lost { ask, waited, answered: answer.at })
+    })
+}
+
+/// Is it the other type from the same port at the same moment, and answered at once?
+fn is_other_half(ask: &Ask, other: &Ask, race: &Race) -> bool {
+    let together = ask.sent.since(other.sent).max(other.sent.since(ask.sent)) < race.pair;
+    let same =
+        (ask.client_port, ask.server, ask.transport) == (other.client_port, other.server, other.transport);
+    let prompt = other.answer().is_some_and(|answer| answer.at.since(other.sent) < race.prompt);
+    ask.qtype != other.qtype && together && same && prompt && other.again.is_empty()
+}
 
 impl Detector for ConntrackRace {
     fn id(&self) -> FindingId {
         FindingId::ConntrackRace
     }
+
+    fn lookup(&mut self, lookup: &Lookup, desk: &mut Desk<'_>) {
+        if lookup.queries < 3 || lookup.fingerprint.stub == Stub::CAres {
+            return;
+        }
+        let race = desk.context.thresholds.race;
+        for candidate in &lookup.candidates {
+            let Some(lost) = lost(candidate, &race) else { continue };
+            if self.waiting.len() >= MAX_WAITING {
+                self.waiting.pop_front();
+            }
+            self.waiting.push_back(Sighted {
+                subject: Subject::client_of(lookup.client, lost.ask.server.ip()),
+                client: SocketAddr::new(lookup.client.address, lost.ask.client_port),
+                server: lost.ask.server,
+                id: lost.ask.id,
+                seen: (lost.ask.sent, lost.answered),
+                details: details(lookup, candidate, &lost),
+            });
+        }
+    }
+
+    fn event(&mut self, event: &Event, _desk: &mut Desk<'_>) {
+        if let Event::Orphan { stray, reason: OrphanReason::Duplicate } = event {
+            // Both copies arrived: the server was slow.
+            let (parties, id) = (&stray.parties, stray.response.header.id);
+            self.waiting.retain(|sighted| {
+                (sighted.client, sighted.server, sighted.id) != (parties.client, parties.server, id)
+            });
+        }
+    }
+
+    fn second(&mut self, desk: &mut Desk<'_>) {
+        let (now, wait) = (desk.context.now, desk.context.thresholds.race.second_answer);
+        while let Some(sighted) = self.waiting.pop_front_if(|sighted| now.since(sighted.seen.1) >= wait) {
+            self.happened(sighted, desk);
+        }
+    }
+
+    fn end(&mut self, desk: &mut Desk<'_>) {
+        // A second answer that would have come later is not seen any more: what was seen before tells.
+        for sighted in std::mem::take(&mut self.waiting) {
+            if self.times.contains_key(&sighted.subject) {
+                self.happened(sighted, desk);
+            }
+        }
+    }
 }
+
+impl ConntrackRace {
+    fn happened(&mut self, sighted: Sighted, desk: &mut Desk<'_>) {
+        let Sighted { subject, seen, mut details, .. } = sighted;
+        let thresholds = desk.context.thresholds;
+        if self.times.to_back(&subject).is_none() && self.times.len() >= MAX_PAIRS {
+            self.times.pop_front();
+        }
+        let times = self.times.entry(subject).or_insert_with(VecDeque::new);
+        while times.front().is_some_and(|at| seen.1.since(*at) > thresholds.repetition.within)
+            || times.len() >= MAX_TIMES
+        {
+            times.pop_front();
+        }
+        times.push_back(seen.1);
+        let (events, first) = (times.len() as u64, times.front().copied().unwrap_or(seen.0));
+        if events < thresholds.race.events {
+            return;
+        }
+        // An answer that was not captured makes the same shape.
+        let interface = subject.client.and_then(|client| client.interface);
+        let lost = desk.lost_at(interface, first, seen.1);
+        if events < thresholds.race.events + lost {
+            return desk.hold_back(FindingId::ConntrackRace, subject, events, lost);
+        }
+        let (severity, confidence) = (Severity::High, Confidence::Medium);
+        details.numbers.push(count("events_in_60_s", events));
+        // The first ones were not told before.
+        let count = if events == thresholds.race.events { events } else { 1 };
+        let seen = if events == thresholds.race.events { (first.min(seen.0), seen.1) } else { seen };
+        let id = FindingId::ConntrackRace;
+        desk.raise(Sighting { id, subject, severity, confidence, seen, count }, || details);
+    }
+}
+
+fn details(lookup: &Lookup, candidate: &Candidate, lost: &Lost<'_>) -> Details {
+    let Lost { ask, waited, answered } = lost;
+    let seconds = waited.as_secs_f64();
+    let summary = format!(
+        "{} waits {seconds:.1} s for {}: of A and AAAA to {} one is lost on its way and answered when sent again",
+        lookup.client.address,
+        candidate.name,
+        ask.server.ip()
+    );
+    let because = vec![
+        "A and AAAA left one port within 1 ms, and the other one was answered at once".to_owned(),
+        format!("{} was sent again after {seconds:.3} s and answered {} ms later", ask.qtype, {
+            answered.since(ask.last_sent()).as_millis()
+        }),
+        "no second answer came, so the first query never reached the server".to_owned(),
+        "two packets of one new flow race for a conntrack entry where the Service address is translated, and the loser is dropped \
+         (kubernetes#56903); `conntrack -S` counts it as insert_failed"
+            .to_owned(),
+    ];
+    let numbers = vec![
+        text("qname", &candidate.name),
+        text("lost_qtype", ask.qtype),
+        Measure { name: "delay", value: Quantity::Time(*waited) },
+    ];
+    let example = of_asks(lookup, candidate.asks.iter().map(|ask| (&candidate.name, ask)));
+    Details { summary, because, numbers, example, remedies: remedies() }
+}
+
+fn remedies() -> Vec<Remedy> {
+    vec![
+        remedy(
+            "Run NodeLocal DNSCache: it is reached without conntrack and asks upstream over TCP",
+            RemedyPlace::Node,
+            &["kubectl apply -f nodelocaldns.yaml"],
+        ),
+        remedy(
+            "With glibc: use a port of its own for each query (musl ignores this)",
+            RemedyPlace::PodSpec,
+            &["dnsConfig:", "  options:", "  - name: single-request-reopen"],
+        ),
+        remedy("With glibc: ask over TCP", RemedyPlace::ResolvConf, &["options use-vc"]),
+        remedy(
+            "Run a kernel that resolves clashing entries; see whether insert_failed grows",
+            RemedyPlace::Node,
+            &["conntrack -S"],
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,177 @@
-//! `id-reuse` (facts.md section 3.8 P13).
+//! `id-reuse` (facts.md section 3.8, P13).
+//!
+//! One ID and port for two different questions that are open at once: their answers can be taken for each other (musl before
+//! 1.2.4 could give A and AAAA one ID). Or one port and few IDs for hours: answers are easily forged (RFC 5452 section 4).
+//! Silent: the same question again, one port with many IDs (c-ares).
 
-use super::{Detector, FindingId};
+use hashlink::LinkedHashMap;
+
+use super::example::of_asks;
+use super::incidents::Incidents;
+use super::remedies::{count, newer_image, remedy, text};
+use super::{
+    Confidence, Desk, Details, Detector, FindingId, RemedyPlace, Severity, Sighting, Strength, Subject,
+};
+use crate::capture::frame::Timestamp;
+use crate::correlate::ClientId;
+use crate::correlate::lookups::{Ask, Lookup, Reply};
+use crate::dns::Name;
+use crate::packet::Transport;
+
+/// Clients whose port is remembered at most; the one silent for longest gives way.
+const MAX_CLIENTS: usize = 1024;
+
+/// A client that keeps its port.
+#[derive(Clone, Copy, Debug)]
+struct Port {
+    port: u16,
+    since: Timestamp,
+    queries: u64,
+    /// Which of the last 10 bits of IDs were seen.
+    ids: [u64; 16],
+}
+
+impl Port {
+    fn note(&mut self, id: u16) {
+        self.queries += 1;
+        if let Some(word) = self.ids.get_mut(usize::from(id >> 6) % 16) {
+            *word |= 1 << (id & 63);
+        }
+    }
+
+    /// Different IDs among those seen, at least.
+    fn ids(&self) -> u32 {
+        self.ids.iter().map(|word| word.count_ones()).sum()
+    }
+}
 
 /// The rule.
 #[derive(Default)]
-pub(super) struct IdReuse {}
+pub(super) struct IdReuse {
+    incidents: Incidents,
+    ports: LinkedHashMap<ClientId, Port>,
+}
+
+/// When its answer came, or never.
+fn open_until(ask: &Ask) -> Option<Timestamp> {
+    match &ask.reply {
+        Reply::Answered(answer) => Some(answer.at),
+        Reply::Unanswered(until) => Some(*until),
+        Reply::Waiting | Reply::Unseen => None,
+    }
+}
+
+/// Two questions that are open at once under one ID and port.
+fn clash(lookup: &Lookup) -> Option<[(&Name, &Ask); 2]> {
+    let asks = || {
+        let candidates = lookup.candidates.iter();
+        let asks = candidates.flat_map(|candidate| candidate.asks.iter().map(|ask| (&candidate.name, ask)));
+        asks.filter(|(_, ask)| ask.transport == Transport::Udp)
+    };
+    asks().enumerate().find_map(|(index, (name, ask))| {
+        let until = open_until(ask);
+        let other = asks().skip(index + 1).find(|(other_name, other)| {
+            (ask.client_port, ask.id, ask.server) == (other.client_port, other.id, other.server)
+                && (name, ask.qtype) != (*other_name, other.qtype)
+                && until.is_none_or(|until| other.sent < until)
+        })?;
+        Some([(name, ask), other])
+    })
+}
 
 impl Detector for IdReuse {
     fn id(&self) -> FindingId {
         FindingId::IdReuse
     }
+
+    fn lookup(&mut self, lookup: &Lookup, desk: &mut Desk<'_>) {
+        if let Some(pair @ [(name, ask), _]) = clash(lookup) {
+            let subject = Subject::client(lookup.client);
+            let repetition = desk.context.thresholds.repetition;
+            let times = self.incidents.add(ask.sent, subject, name, &repetition);
+            let (severity, confidence) = match times.strength {
+                Strength::Single => (Severity::Low, Confidence::Low),
+                Strength::Repeated => (Severity::Warning, Confidence::High),
+            };
+            let (id, seen, count) = (self.id(), (lookup.started, lookup.ended), u64::from(times.new));
+            desk.raise(Sighting { id, subject, severity, confidence, seen, count }, || {
+                clashing(lookup, pair)
+            });
+        }
+        self.fixed_port(lookup, desk);
+    }
 }
+
+impl IdReuse {
+    fn fixed_port(&mut self, lookup: &Lookup, desk: &mut Desk<'_>) {
+        let Some(ask) = lookup.candidates.first().and_then(|candidate| candidate.asks.first()) else {
+            return;
+        };
+        let limits = desk.context.thresholds.port;
+        if self.ports.to_back(&lookup.client).is_none() && self.ports.len() >= MAX_CLIENTS {
+            self.ports.pop_front();
+        }
+        let new = Port { port: ask.client_port, since: ask.sent, queries: 0, ids: [0; 16] };
+        let port = self.ports.entry(lookup.client).or_insert_with(|| new);
+        if port.port != ask.client_port {
+            *port = new;
+        }
+        port.note(ask.id);
+        let kept = ask.sent.since(port.since);
+        if kept < limits.kept || port.queries < limits.queries || port.ids() > limits.ids {
+            return;
+        }
+        let (port, subject) = (*port, Subject::client(lookup.client));
+        let sighting = Sighting {
+            id: self.id(),
+            subject,
+            severity: Severity::Low,
+            confidence: Confidence::Medium,
+            seen: (lookup.started, lookup.ended),
+            count: 1,
+        };
+        desk.raise(sighting, || forgeable(lookup, &port));
+    }
+}
+
+fn clashing(lookup: &Lookup, pair: [(&Name, &Ask); 2]) -> Details {
+    let [(name, ask), (other_name, other)] = pair;
+    let summary = format!(
+        "{} asks {} {name} and {} {other_name} with one ID from one port: an answer can be taken for the other's",
+        lookup.client.address, ask.qtype, other.qtype
+    );
+    let because = vec![
+        format!("ID {} from port {} was used for both while the first was open", ask.id, ask.client_port),
+        "musl before 1.2.4 takes IDs from the clock and may give A and AAAA the same one".to_owned(),
+    ];
+    let numbers = vec![text("qname", name), count("id", ask.id), count("client_port", ask.client_port)];
+    Details { summary, because, numbers, example: of_asks(lookup, pair.into_iter()), remedies: newer_image() }
+}
+
+fn forgeable(lookup: &Lookup, port: &Port) -> Details {
+    let address = lookup.client.address;
+    let summary = format!(
+        "{address} always asks from port {} with few different IDs: answers are easily forged",
+        port.port
+    );
+    let because = vec![format!(
+        "{} lookups from one port with about {} different IDs (RFC 5452 section 4.5 asks for both to vary)",
+        port.queries,
+        port.ids()
+    )];
+    let numbers =
+        vec![count("lookups", port.queries), count("ids", port.ids()), count("client_port", port.port)];
+    let remedies = vec![remedy(
+        "Let the resolver choose its ports: no fixed query-source port, no NAT that maps all to one",
+        RemedyPlace::Application,
+        &[],
+    )];
+    let asks = lookup
+        .candidates
+        .iter()
+        .flat_map(|candidate| candidate.asks.iter().map(|ask| (&candidate.name, ask)));
+    Details { summary, because, numbers, example: of_asks(lookup, asks), remedies }
+}
+
+#[cfg(test)]
+mod tests;

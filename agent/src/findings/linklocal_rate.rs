@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::evidence::{count, of_sent, percent, remedy, share, text};
+use super::evidence::{percent, share};
+use super::example::of_sent;
+use super::remedies::{count, remedy, text};
 use super::thresholds::LinkLocalLimit;
 use super::{
     Confidence, Context, Desk, Details, Detector, FindingId, Remedy, RemedyPlace, Severity, Sighting, Subject,

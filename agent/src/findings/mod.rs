@@ -9,9 +9,11 @@
 mod conntrack_race;
 mod deep_cname;
 mod evidence;
+mod example;
 mod finding;
 mod fragmented;
 mod id_reuse;
+mod incidents;
 mod lame_nodata;
 mod late_reply;
 mod ledger;
@@ -20,10 +22,12 @@ mod losses;
 mod occurrences;
 mod old_musl;
 mod oversize_udp;
+mod pages;
 mod pair_conflict;
 mod public_leak;
 mod query_storm;
 mod refused;
+mod remedies;
 mod resolv_conf_limits;
 mod search_amplification;
 mod search_stopped;
@@ -41,7 +45,7 @@ use std::time::Duration;
 
 use crate::capture::counters::CaptureCounters;
 use crate::capture::frame::{Ifindex, Timestamp};
-use crate::correlate::fallback::{Attempt, Fallback};
+use crate::correlate::fallback::{Attempt, Fallback, Fallbacks};
 use crate::correlate::linklocal::LinkLocalSecond;
 use crate::correlate::lookups::Lookup;
 use crate::correlate::servers::Servers;
@@ -88,6 +92,9 @@ pub trait Detector: Send {
 
     /// A second of the capture is over.
     fn second(&mut self, _desk: &mut Desk<'_>) {}
+
+    /// The capture is over: nothing that was waited for will come.
+    fn end(&mut self, _desk: &mut Desk<'_>) {}
 }
 
 /// Every rule, in the order in which a report looks through them: by the harm they may do.
@@ -153,6 +160,8 @@ pub struct Context<'a> {
     pub what_if: &'a WhatIf,
     /// What a node-local cache would have saved.
     pub cache: CacheSavings,
+    /// The queries of the last moments.
+    pub fallbacks: &'a Fallbacks,
 }
 
 /// Where a rule puts down what it saw.
@@ -224,6 +233,8 @@ pub struct Ground<'a> {
     pub what_if: &'a WhatIf,
     /// What a node-local cache would have saved.
     pub cache: CacheSavings,
+    /// The queries of the last moments.
+    pub fallbacks: &'a Fallbacks,
 }
 
 /// What is shown to the rules.
@@ -243,6 +254,8 @@ pub enum Shown<'a> {
     Repeat(&'a Repeat),
     /// A second of the capture is over.
     Second,
+    /// The capture is over.
+    End,
 }
 
 impl Findings {
@@ -276,8 +289,8 @@ impl Findings {
         ground: Ground<'_>,
         emit: &mut dyn FnMut(&Change<'_>),
     ) {
-        let Ground { servers, what_if, cache } = ground;
-        let context = Context { now, thresholds: &self.thresholds, servers, what_if, cache };
+        let Ground { servers, what_if, cache, fallbacks } = ground;
+        let context = Context { now, thresholds: &self.thresholds, servers, what_if, cache, fallbacks };
         let mut desk = Desk { context, losses: &self.losses, ledger: &mut self.ledger, emit };
         for detector in &mut self.detectors {
             match shown {
@@ -288,6 +301,7 @@ impl Findings {
                 Shown::LinkLocal(second) => detector.linklocal(second, &mut desk),
                 Shown::Repeat(repeat) => detector.repeat(repeat, &mut desk),
                 Shown::Second => detector.second(&mut desk),
+                Shown::End => detector.end(&mut desk),
             }
         }
     }

@@ -1,13 +1,107 @@
-//! `old-musl` (facts.md section 3.1 latent form).
+//! `old-musl` (facts.md sections 1.3 and 3.1, latent form).
+//!
+//! The stub resolver is musl before 1.2.4 by the clock in its IDs. Nothing has failed yet; the first answer beyond 512
+//! bytes will. Silent until the fingerprint is certain, which takes more than ten pairs.
 
-use super::{Detector, FindingId};
+use std::time::Duration;
+
+use hashlink::LinkedHashMap;
+
+use super::example::of_lookup;
+use super::remedies::{count, newer_image, text};
+use super::{Confidence, Desk, Details, Detector, FindingId, Severity, Sighting, Subject};
+use crate::capture::frame::Timestamp;
+use crate::correlate::fingerprint::Stub;
+use crate::correlate::lookups::Lookup;
+use crate::correlate::{ClientId, Event, Outcome};
+use crate::dns::Name;
+
+/// Names with large answers that are kept at most; the one seen the longest ago gives way.
+const MAX_NAMES: usize = 256;
+/// Clients that were named lately which are kept at most.
+const MAX_CLIENTS: usize = 4096;
+/// A client is named again after this time: more often says nothing new.
+const AGAIN: Duration = Duration::from_secs(5);
+/// Names with large answers that are told.
+const TOLD: usize = 5;
 
 /// The rule.
 #[derive(Default)]
-pub(super) struct OldMusl {}
+pub(super) struct OldMusl {
+    /// The largest answer that other clients had, over TCP or with EDNS, and who had it last.
+    large: LinkedHashMap<Name, (usize, ClientId)>,
+    /// When each client was named last.
+    named: LinkedHashMap<ClientId, Timestamp>,
+}
 
 impl Detector for OldMusl {
     fn id(&self) -> FindingId {
         FindingId::OldMusl
     }
+
+    fn event(&mut self, event: &Event, desk: &mut Desk<'_>) {
+        if let Event::Closed(transaction) = event
+            && transaction.parties.at_client()
+            && let Outcome::Answered { response, .. } = &transaction.outcome
+            && response.length > usize::from(desk.context.thresholds.truncated.udp_limit)
+            && let Some(question) = &transaction.query.question
+        {
+            let before = self.large.remove(&question.qname).map_or(0, |(length, _)| length);
+            let entry = (before.max(response.length), transaction.parties.client_id());
+            self.large.insert(question.qname.clone(), entry);
+            if self.large.len() > MAX_NAMES {
+                self.large.pop_front();
+            }
+        }
+    }
+
+    fn lookup(&mut self, lookup: &Lookup, desk: &mut Desk<'_>) {
+        let fingerprint = lookup.fingerprint;
+        if fingerprint.stub != Stub::MuslBefore124 || fingerprint.confidence < Confidence::High {
+            return;
+        }
+        if self.named.get(&lookup.client).is_some_and(|at| lookup.ended.since(*at) < AGAIN) {
+            return;
+        }
+        self.named.insert(lookup.client, lookup.ended);
+        if self.named.len() > MAX_CLIENTS {
+            self.named.pop_front();
+        }
+        let sighting = Sighting {
+            id: self.id(),
+            subject: Subject::client(lookup.client),
+            severity: Severity::Info,
+            confidence: fingerprint.confidence,
+            seen: (lookup.started, lookup.ended),
+            count: 1,
+        };
+        desk.raise(sighting, || self.details(lookup));
+    }
 }
+
+impl OldMusl {
+    fn details(&self, lookup: &Lookup) -> Details {
+        let summary = format!(
+            "{} resolves names with musl before 1.2.4: the first answer of more than 512 bytes will fail",
+            lookup.client.address
+        );
+        let others = self.large.iter().filter(|(_, (_, client))| *client != lookup.client);
+        let names: Vec<String> =
+            others.rev().take(TOLD).map(|(name, (length, _))| format!("{name} {length} B")).collect();
+        let mut because = vec![
+            lookup.fingerprint.because.to_owned(),
+            "musl asks without EDNS, and over TCP from 1.2.4 on only (musl commit 51d4669f)".to_owned(),
+        ];
+        if !names.is_empty() {
+            because.push(format!("other clients had answers that do not fit: {}", names.join(", ")));
+        }
+        let numbers = vec![
+            text("stub_resolver", lookup.fingerprint.stub.as_str()),
+            count("names_that_do_not_fit", names.len()),
+        ];
+        Details { summary, because, numbers, example: of_lookup(lookup), remedies: newer_image() }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use hashlink::LinkedHashMap;
 
-use super::evidence::{count, percent, remedy, share, text};
+use super::evidence::{percent, share};
+use super::remedies::{count, remedy, text};
 use super::{
     Confidence, Desk, Details, Detector, FindingId, Measure, Quantity, Remedy, RemedyPlace, Severity,
     Sighting, Subject,

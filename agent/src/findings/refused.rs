@@ -7,7 +7,9 @@ use std::net::IpAddr;
 
 use hashlink::LinkedHashMap;
 
-use super::evidence::{count, of_transaction, percent, remedy, share, text};
+use super::evidence::{percent, share};
+use super::example::of_transaction;
+use super::remedies::{count, remedy, text};
 use super::{
     Confidence, Desk, Details, Detector, FindingId, Occurrences, RemedyPlace, Severity, Sighting, Strength,
     Subject,

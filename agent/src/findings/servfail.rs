@@ -10,7 +10,9 @@ use std::net::IpAddr;
 
 use hashlink::LinkedHashMap;
 
-use super::evidence::{count, of_transaction, percent, ratio, remedy, share, text};
+use super::evidence::{percent, ratio, share};
+use super::example::of_transaction;
+use super::remedies::{count, remedy, text};
 use super::{
     Confidence, Desk, Details, Detector, FindingId, Remedy, RemedyPlace, Severity, Sighting, Subject,
 };

@@ -1,13 +1,157 @@
-//! `truncated-no-tcp` (facts.md section 3.1).
+//! `truncated-no-tcp` (facts.md section 3.1, incident 0).
+//!
+//! A response over UDP says TC, and its client sends nothing over TCP to that server within 2 s, nor has another server's
+//! whole answer. Silent: TCP in any form, tools (AD), clients that take more than 512 bytes, a capture that began after the
+//! query.
 
-use super::{Detector, FindingId};
+use hashlink::LinkedHashMap;
+
+use super::example::of_fallback;
+use super::incidents::{Incidents, Times};
+use super::remedies::{count, newer_image, remedy, text};
+use super::{
+    Confidence, Desk, Details, Detector, FindingId, Measure, Remedy, RemedyPlace, Severity, Sighting,
+    Strength, Subject,
+};
+use crate::capture::frame::Timestamp;
+use crate::correlate::ClientId;
+use crate::correlate::fallback::{Fallback, Then};
+use crate::correlate::fingerprint::Stub;
+
+/// Clients that came back over TCP which are remembered at most.
+const MAX_BACK: usize = 4096;
 
 /// The rule.
 #[derive(Default)]
-pub(super) struct TruncatedNoTcp {}
+pub(super) struct TruncatedNoTcp {
+    incidents: Incidents,
+    /// Clients that did come back over TCP some time, and when last.
+    came_back: LinkedHashMap<ClientId, Timestamp>,
+}
 
 impl Detector for TruncatedNoTcp {
     fn id(&self) -> FindingId {
         FindingId::TruncatedNoTcp
     }
+
+    fn fallback(&mut self, fallback: &Fallback, desk: &mut Desk<'_>) {
+        match fallback.then {
+            Then::Tcp { .. } | Then::TcpUnanswered | Then::Blocked(_) => {
+                self.came_back.insert(fallback.client, fallback.truncated);
+                if self.came_back.len() > MAX_BACK {
+                    self.came_back.pop_front();
+                }
+            }
+            Then::Nothing if is_meant(fallback, desk) => self.nothing(fallback, desk),
+            Then::Nothing | Then::OtherServer | Then::Unknown => {}
+        }
+    }
 }
+
+/// Is it a stub resolver that was promised no more than 512 bytes (RFC 1035 section 4.2.1)?
+fn is_meant(fallback: &Fallback, desk: &Desk<'_>) -> bool {
+    let limit = desk.context.thresholds.truncated.udp_limit;
+    fallback.edns.is_none_or(|size| size <= limit)
+        && !fallback.authentic_data
+        && fallback.fingerprint.stub != Stub::BusyboxNslookup
+}
+
+impl TruncatedNoTcp {
+    fn nothing(&mut self, fallback: &Fallback, desk: &mut Desk<'_>) {
+        let subject = Subject::client_of(fallback.client, fallback.server.ip());
+        let repetition = desk.context.thresholds.repetition;
+        let times = self.incidents.add(fallback.truncated, subject, &fallback.question.qname, &repetition);
+        let until = fallback.truncated + desk.context.thresholds.truncated.comes_back;
+        let Some(strength) = times.against_losses(self.id(), subject, until, desk) else { return };
+        let (severity, confidence) = self.judge(fallback, strength);
+        let seen = (fallback.sent, fallback.truncated);
+        let count = u64::from(times.new);
+        let sighting = Sighting { id: self.id(), subject, severity, confidence, seen, count };
+        desk.raise(sighting, || details(fallback, &times));
+    }
+
+    /// High: no record at all, and a resolver that is known for it; low: some records are there.
+    fn judge(&self, fallback: &Fallback, strength: Strength) -> (Severity, Confidence) {
+        let failing = fallback.answers == 0;
+        let stub = fallback.fingerprint.stub;
+        let old = stub == Stub::MuslBefore124 && fallback.fingerprint.confidence > Confidence::Low;
+        let knows_tcp = matches!(stub, Stub::Glibc | Stub::Go | Stub::CAres | Stub::Musl124OrNewer)
+            || self.came_back.contains_key(&fallback.client);
+        match strength {
+            Strength::Single => (Severity::Low, Confidence::Low),
+            // It can, and did not: it may have been ended, or another program behind the address asked.
+            Strength::Repeated if knows_tcp && !old => (Severity::Low, Confidence::Low),
+            Strength::Repeated if failing && old => (Severity::High, Confidence::High),
+            Strength::Repeated if failing => (Severity::High, Confidence::Medium),
+            Strength::Repeated => (Severity::Warning, Confidence::Low),
+        }
+    }
+}
+
+fn details(fallback: &Fallback, times: &Times) -> Details {
+    let Fallback { client, server, question, length, answers, cnames, fingerprint, .. } = fallback;
+    let qtype = question.qtype;
+    let harm = match answers {
+        0 => format!("gets no {qtype} record"),
+        some => format!("gets {some} of its {qtype} records and takes them for all"),
+    };
+    let summary = format!(
+        "{} {harm} of {}: the answer of {} does not fit into UDP, and the client never asks over TCP",
+        client.address,
+        question.qname,
+        server.ip()
+    );
+    let mut because = vec![
+        format!("TC=1 in a response of {length} bytes with {answers} {qtype} and {cnames} CNAME records"),
+        match fallback.edns {
+            Some(size) => format!("the query offered {size} bytes by EDNS"),
+            None => "the query had no EDNS, so 512 bytes are the limit (RFC 1035 section 4.2.1)".to_owned(),
+        },
+        format!("no TCP to {server} within 2 s, and no whole answer of another server"),
+    ];
+    if !fingerprint.because.is_empty() {
+        because.push(format!(
+            "the stub resolver looks like {}: {}",
+            fingerprint.stub.as_str(),
+            fingerprint.because
+        ));
+    }
+    Details {
+        summary,
+        because,
+        numbers: numbers(fallback, times),
+        example: of_fallback(fallback),
+        remedies: remedies(),
+    }
+}
+
+fn numbers(fallback: &Fallback, times: &Times) -> Vec<Measure> {
+    let Fallback { question, length, answers, cnames, fingerprint, .. } = fallback;
+    vec![
+        text("qname", &question.qname),
+        text("qtype", question.qtype),
+        count("response_bytes", *length),
+        count("answers", *answers),
+        count("cnames", *cnames),
+        count("lookups_in_60_s", times.count),
+        text("stub_resolver", fingerprint.stub.as_str()),
+    ]
+}
+
+fn remedies() -> Vec<Remedy> {
+    let mut remedies = newer_image();
+    remedies.push(remedy(
+        "Or make the answer smaller: fewer records, a shorter CNAME chain; `options edns0` does nothing on musl",
+        RemedyPlace::Server,
+        &[],
+    ));
+    remedies.push(remedy(
+        "With CoreDNS keep its cache and a current version",
+        RemedyPlace::Corefile,
+        &["cache 30"],
+    ));
+    remedies
+}
+
+#[cfg(test)]
+mod tests;

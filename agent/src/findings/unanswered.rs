@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use hashlink::LinkedHashMap;
 
-use super::evidence::{count, of_transaction, percent, remedy, share, text};
+use super::evidence::{percent, share};
+use super::example::of_transaction;
+use super::remedies::{count, remedy, text};
 use super::{
     Confidence, Desk, Details, Detector, FindingId, Remedy, RemedyPlace, Severity, Sighting, Subject,
 };

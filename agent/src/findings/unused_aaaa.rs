@@ -7,7 +7,8 @@ use std::net::IpAddr;
 
 use hashlink::LinkedHashMap;
 
-use super::evidence::{count, percent, ratio, remedy, share};
+use super::evidence::{percent, ratio, share};
+use super::remedies::{count, remedy};
 use super::thresholds::UselessAaaa;
 use super::{
     Confidence, Desk, Details, Detector, FindingId, Remedy, RemedyPlace, Severity, Sighting, Subject,

@@ -1,95 +1,45 @@
-//! AAAA that is never there, by lookups.
+//! AAAA that is never there.
 
-use std::net::SocketAddr;
+use crate::engine::scene::{Say, Scene};
+use crate::findings::{FindingId, Severity};
 
-use crate::capture::frame::Timestamp;
-use crate::correlate::ClientId;
-use crate::correlate::fingerprint::Fingerprint;
-use crate::correlate::lookups::{Answer, Ask, Candidate, Lookup, LookupOutcome, Reply, Verdict};
-use crate::correlate::resolv_conf::SearchSource;
-use crate::correlate::servers::Servers;
-use crate::correlate::shadow_cache::CacheSavings;
-use crate::correlate::what_if::WhatIf;
-use crate::dns::{Name, Rcode, RecordType};
-use crate::engine::scene::at;
-use crate::findings::{FindingId, Findings, Ground, Severity, Shown, Thresholds};
-use crate::packet::Transport;
+const A: u16 = 1;
+const AAAA: u16 = 28;
 
-/// A lookup of A and AAAA, each with its verdict; `None`: not asked.
-fn lookup(client: &str, time: Timestamp, a: Option<Verdict>, aaaa: Option<Verdict>) -> Lookup {
-    let server: SocketAddr = "10.96.0.10:53".parse().unwrap();
-    let name = Name::from_text("www.example").unwrap();
-    let ask = |qtype, verdict| Ask {
-        server,
-        client_port: 1000,
-        transport: Transport::Udp,
-        id: 7,
-        qtype,
-        edns: None,
-        sent: time,
-        again: Vec::new(),
-        reply: Reply::Answered(Answer {
-            at: time,
-            verdict,
-            rcode: Rcode::NOERROR,
-            length: 60,
-            truncated: false,
-            authoritative: false,
-            recursion_available: true,
-            soa: true,
-            counts: [1, 0, 0],
-            late: false,
-        }),
-    };
-    let asks = [(RecordType::A, a), (RecordType::AAAA, aaaa)];
-    let asks: Vec<Ask> = asks.into_iter().filter_map(|(qtype, verdict)| Some(ask(qtype, verdict?))).collect();
-    Lookup {
-        client: ClientId { interface: None, address: client.parse().unwrap() },
-        base: name.clone(),
-        queries: asks.len() as u32,
-        candidates: vec![Candidate { name, as_is: true, asks }],
-        winner: Some(0),
-        outcome: LookupOutcome::Answered,
-        started: time,
-        ended: time,
-        wasted: 0,
-        source: SearchSource::Inferred,
-        search: None,
-        ndots: None,
-        remaining: Vec::new(),
-        autopath: false,
-        fingerprint: Fingerprint::default(),
-    }
-}
-
-/// What is found of lookups over `seconds`, two a second; `aaaa` tells the verdict of each.
-fn found(client: &str, seconds: u32, aaaa: impl Fn(u32) -> Option<Verdict>) -> Vec<Severity> {
-    let mut findings = Findings::new(Thresholds::default());
-    let (servers, what_if) = (Servers::default(), WhatIf::default());
+/// What is found of lookups over `seconds`, two a second; `aaaa` tells what is said to each; `None`: it is not asked.
+fn found(client: &str, seconds: u32, aaaa: impl Fn(u32) -> Option<Say>) -> Vec<Severity> {
+    let server = if client.contains(':') { "[fd00::53]:53" } else { "10.96.0.10:53" };
+    let mut scene = Scene::new();
     for number in 0..seconds * 2 {
-        let time = at(f64::from(number) * 500.0);
-        let lookup = lookup(client, time, Some(Verdict::Answer), aaaa(number));
-        let ground = Ground { servers: &servers, what_if: &what_if, cache: CacheSavings::default() };
-        findings.show(time, Shown::Lookup(&lookup), ground, &mut |_| {});
+        let (millis, id) = (f64::from(number) * 500.0, number as u16);
+        let client = if client.contains(':') { format!("[{client}]:1000") } else { format!("{client}:1000") };
+        scene.ask(millis, &client, server, id, A, "www.example");
+        let say = aaaa(number);
+        if say.is_some() {
+            scene.ask(millis + 0.1, &client, server, id ^ 0x8000, AAAA, "www.example");
+        }
+        scene.answer(millis + 1.0, (&client, server), (id, A, "www.example"), Say::Address(3));
+        if let Some(say) = say {
+            scene.answer(millis + 1.2, (&client, server), (id ^ 0x8000, AAAA, "www.example"), say);
+        }
     }
-    let all = findings.ledger().all();
-    all.iter().filter(|one| one.id == FindingId::UnusedAaaa).map(|one| one.severity).collect()
+    scene.end(f64::from(seconds) * 1e3 + 9e3);
+    scene.found(FindingId::UnusedAaaa).iter().map(|finding| finding.severity).collect()
 }
 
 #[test]
 fn ten_minutes_without_one_are_told() {
-    assert_eq!(found("10.0.0.1", 602, |_| Some(Verdict::NoData)), [Severity::Info]);
-    assert_eq!(found("10.0.0.1", 602, |_| Some(Verdict::NxDomain)), [Severity::Info]);
-    assert_eq!(found("fd00::1", 602, |_| Some(Verdict::NoData)), [Severity::Info]);
+    assert_eq!(found("10.0.0.1", 603, |_| Some(Say::NoData(3))), [Severity::Info]);
+    assert_eq!(found("fd00::1", 603, |_| Some(Say::NxDomain(3))), [Severity::Info]);
 }
 
 #[test]
 fn less_is_not() {
     // Not long enough; a dual-stack network; a client with a global address; hardly any AAAA; no responses.
-    assert_eq!(found("10.0.0.1", 590, |_| Some(Verdict::NoData)), []);
-    let some = |number| Some(if number % 50 == 0 { Verdict::Answer } else { Verdict::NoData });
-    assert_eq!(found("10.0.0.1", 602, some), []);
-    assert_eq!(found("2001:db8::1", 602, |_| Some(Verdict::NoData)), []);
-    assert_eq!(found("10.0.0.1", 602, |number| (number % 4 == 0).then_some(Verdict::NoData)), []);
-    assert_eq!(found("10.0.0.1", 602, |_| Some(Verdict::ServFail)), []);
+    assert_eq!(found("10.0.0.1", 590, |_| Some(Say::NoData(3))), []);
+    let some = |number| Some(if number % 50 == 0 { Say::Address(3) } else { Say::NoData(3) });
+    assert_eq!(found("10.0.0.1", 603, some), []);
+    assert_eq!(found("2001:db8::1", 603, |_| Some(Say::NoData(3))), []);
+    assert_eq!(found("10.0.0.1", 603, |number| (number % 4 == 0).then_some(Say::NoData(3))), []);
+    assert_eq!(found("10.0.0.1", 603, |_| Some(Say::Code(2))), []);
 }

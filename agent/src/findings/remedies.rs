@@ -1,0 +1,51 @@
+//! What helps in more than one finding: the exact lines (facts.md section 3.1).
+
+use super::{Measure, Quantity, Remedy, RemedyPlace};
+
+/// A remedy with its lines.
+pub(super) fn remedy(what: &str, place: RemedyPlace, lines: &[&str]) -> Remedy {
+    Remedy { what: what.to_owned(), place, lines: lines.iter().map(|line| (*line).to_owned()).collect() }
+}
+
+/// How many, as evidence.
+pub(super) fn count(name: &'static str, count: impl TryInto<u64>) -> Measure {
+    Measure { name, value: Quantity::Count(count.try_into().unwrap_or(u64::MAX)) }
+}
+
+/// A text, as evidence.
+pub(super) fn text(name: &'static str, text: impl ToString) -> Measure {
+    Measure { name, value: Quantity::Text(text.to_string()) }
+}
+
+/// A stub resolver that knows TCP: musl 1.2.5 also has room for what comes over it (musl 51d4669f, a4ecaf89).
+pub(super) fn newer_image() -> Vec<Remedy> {
+    vec![
+        remedy(
+            "Build on an image with musl 1.2.5 or newer; Alpine 3.18 (musl 1.2.4) takes answers up to 768 bytes only",
+            RemedyPlace::Dockerfile,
+            &["FROM alpine:3.20"],
+        ),
+        remedy("Or on an image with glibc", RemedyPlace::Dockerfile, &["FROM debian:12-slim"]),
+    ]
+}
+
+/// TCP to port 53 must get through (RFC 7766 section 5).
+pub(super) fn allow_tcp() -> Vec<Remedy> {
+    vec![
+        remedy(
+            "Allow TCP to port 53 in the NetworkPolicy that allows UDP",
+            RemedyPlace::Firewall,
+            &["ports:", "- protocol: UDP", "  port: 53", "- protocol: TCP", "  port: 53"],
+        ),
+        remedy(
+            "Let the Service of the resolver carry TCP too",
+            RemedyPlace::Server,
+            &["- name: dns-tcp", "  port: 53", "  protocol: TCP", "  targetPort: 53"],
+        ),
+        remedy(
+            "Allow TCP/53 beside UDP/53 in the security group or firewall between client and resolver",
+            RemedyPlace::Firewall,
+            &[],
+        ),
+    ]
+}
