@@ -34,7 +34,7 @@ pub(crate) fn question(qname: Vec<u8>, qtype: u16) -> Vec<u8> {
 }
 
 /// A resource record.
-fn record(owner: Vec<u8>, record_type: u16, class: u16, ttl: u32, data: &[u8]) -> Vec<u8> {
+pub(crate) fn record(owner: Vec<u8>, record_type: u16, class: u16, ttl: u32, data: &[u8]) -> Vec<u8> {
     let length = data.len() as u16;
     [
         owner,

@@ -137,6 +137,8 @@ pub fn is_ordinary(event: &Event) -> bool {
                     && !response.fragmented
                     && response.length <= 512
                     && response.header.counts[1] < 6
+                    // Aliases without an end.
+                    && !(response.header.counts[1] > 1 && !response.authority_soa && response.is_nodata())
             }
             _ => false,
         },
@@ -317,5 +319,7 @@ impl Findings {
     }
 }
 
+#[cfg(test)]
+pub(crate) mod bench;
 #[cfg(test)]
 mod tests;

@@ -64,6 +64,22 @@ pub struct FixedPort {
     pub ids: u32,
 }
 
+/// When A and AAAA disagree (facts.md section 3.3).
+#[derive(Clone, Copy, Debug)]
+pub struct PairConflictThresholds {
+    /// Both are asked, and NXDOMAIN and the address come, within this time: 1 s. Later the name may have changed.
+    pub within: Duration,
+    /// Times for one name from which on it is certain: 3.
+    pub sure: usize,
+}
+
+/// When a chain of aliases is long (facts.md section 3.8, P11).
+#[derive(Clone, Copy, Debug)]
+pub struct DeepCnameThresholds {
+    /// CNAME records in one answer: 6.
+    pub cnames: usize,
+}
+
 /// What is configurable of the rules.
 #[derive(Clone, Copy, Debug)]
 pub struct Thresholds {
@@ -81,6 +97,10 @@ pub struct Thresholds {
     pub late: Lateness,
     /// One port for hours.
     pub port: FixedPort,
+    /// Of `pair-conflict`.
+    pub pair_conflict: PairConflictThresholds,
+    /// Of `deep-cname`.
+    pub deep_cname: DeepCnameThresholds,
 }
 
 impl Default for Thresholds {
@@ -100,6 +120,8 @@ impl Default for Thresholds {
             },
             late: Lateness { given_up: Duration::from_secs(5) },
             port: FixedPort { kept: Duration::from_secs(3600), queries: 200, ids: 32 },
+            pair_conflict: PairConflictThresholds { within: Duration::from_secs(1), sure: 3 },
+            deep_cname: DeepCnameThresholds { cnames: 6 },
         }
     }
 }

@@ -60,7 +60,7 @@ impl FindingLines {
         }
         if !details.numbers.is_empty() {
             let numbers: Vec<String> = details.numbers.iter().map(number).collect();
-            wrap(&mut text, &format!("In numbers: {}.", numbers.join(", ")), indent, indent);
+            wrap(&mut text, &format!("In numbers: {}", numbers.join(", ")), indent, indent);
         }
         if !details.example.is_empty() {
             text.push_str(&format!("{:indent$}One example:\n", ""));

@@ -165,6 +165,7 @@ impl Diagnosis<'_> {
         let subject = &finding.subject;
         let interface = subject.interface.or(subject.client.and_then(|client| client.interface));
         match (self.file, interface.and_then(|ifindex| self.names.get(&ifindex))) {
+            (Some("-"), _) => format!("nslookout -r FILE {form}"),
             (Some(file), _) => format!("nslookout -r {} {form}", quoted(file)),
             (None, Some(interface)) => format!("nslookout -i {} {form}", quoted(interface)),
             (None, None) => format!("nslookout {form}"),
