@@ -195,6 +195,11 @@ impl Desk<'_> {
         self.ledger.raise(self.context.now, sighting, details, self.emit);
     }
 
+    /// Is such a finding open? The sighting that opens one counts those before it, too.
+    pub fn is_open(&self, id: FindingId, subject: Subject) -> bool {
+        self.ledger.is_open(id, subject)
+    }
+
     /// Packets lost at the interface of a client between two times, by the last reading before and the first after;
     /// all that were lost where the interface is not known.
     pub fn lost(&self, client: &ClientId, from: Timestamp, until: Timestamp) -> u64 {

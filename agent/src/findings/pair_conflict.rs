@@ -71,31 +71,38 @@ impl PairConflict {
         let Conflict { candidate, good, bad } = conflict;
         let (client, server) = (lookup.client, good.ask.server.ip());
         let thresholds = desk.context.thresholds;
-        let (strength, _) =
+        let (strength, first) =
             self.occurrences.add(lookup.ended, client, &candidate.name, &thresholds.repetition);
         let times = self.occurrences.of_name(&client, &candidate.name);
+        // What happens once may be a race with somebody who changes the zone.
+        if strength == Strength::Single {
+            return;
+        }
         let harmed = lookup.fingerprint.stub.is_musl();
         let subject = if harmed { Subject::client_of(client, server) } else { Subject::server(server) };
         if bad.what == What::Silence {
+            // Queries of one name that get lost each time are hardly lost by chance, those of several names may be.
+            if times < thresholds.repetition.of_one_name {
+                return;
+            }
             // An answer that the capture lost is no silence of the server.
-            let lost = desk.lost(&client, good.ask.sent, lookup.ended);
-            let evidence = self.occurrences.of_client(&client) as u64;
+            let lost = desk.lost(&client, first, lookup.ended);
+            let evidence = times as u64;
             if lost > 0 && evidence <= thresholds.repetition.of_one_name as u64 + lost {
                 return desk.hold_back(FindingId::PairConflict, subject, evidence, lost);
             }
         }
-        let repeated = strength == Strength::Repeated;
+        let is_open = desk.is_open(FindingId::PairConflict, subject);
         let sighting = Sighting {
             id: FindingId::PairConflict,
             subject,
-            severity: if repeated && harmed { Severity::High } else { Severity::Low },
-            confidence: match repeated {
-                false => Confidence::Low,
-                true if times >= thresholds.pair_conflict.sure => Confidence::High,
-                true => Confidence::Medium,
+            severity: if harmed { Severity::High } else { Severity::Low },
+            confidence: match times {
+                times if times >= thresholds.pair_conflict.sure => Confidence::High,
+                _ => Confidence::Medium,
             },
-            seen: (lookup.started, lookup.ended),
-            count: 1,
+            seen: (first.min(lookup.started), lookup.ended),
+            count: if is_open { 1 } else { self.occurrences.of_client(&client) as u64 },
         };
         desk.raise(sighting, || details(lookup, conflict, harmed, times));
     }

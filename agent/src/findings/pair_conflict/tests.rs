@@ -23,11 +23,7 @@ fn unknown(times: u64, client: u8, rest: &str) -> Vec<String> {
 #[test]
 fn musl_suffers_and_grows_certain() {
     let bench = musl(3, "A=ans AAAA=nx");
-    let states = [
-        "opened pair-conflict low low",
-        "changed pair-conflict high medium",
-        "changed pair-conflict high high",
-    ];
+    let states = ["opened pair-conflict high medium", "changed pair-conflict high high"];
     assert_eq!(bench.of(ID), states);
     let [finding] = bench.findings(ID).try_into().unwrap();
     assert_eq!(finding.count, 3);
@@ -55,22 +51,27 @@ fn every_way_to_disagree() {
     }
 }
 
-/// For others it is a defect of the server: one finding, however many of them ask.
+/// For others it is a defect of the server: one finding, however many of them ask. What a client sees once is not counted
+/// while it is open.
 #[test]
 fn others_do_not_suffer() {
     let bench = Bench::play(&[6, 7].map(|client| unknown(3, client, "A=ans AAAA=nx")).concat());
     let [finding] = bench.findings(ID).try_into().unwrap();
-    assert_eq!((finding.severity.as_str(), finding.confidence.as_str(), finding.count), ("low", "high", 6));
+    assert_eq!((finding.severity.as_str(), finding.confidence.as_str(), finding.count), ("low", "high", 5));
     assert_eq!(
         (finding.subject.client, finding.subject.server.unwrap().to_string()),
         (None, "10.0.0.53".into())
     );
 }
 
+/// Once may be a race with somebody who changes the zone, also once for each of two names.
 #[test]
-fn once_is_a_note() {
-    assert_eq!(musl(1, "A=ans AAAA=nx").of(ID), ["opened pair-conflict low low"]);
-    assert_eq!(Bench::play(&unknown(1, 6, "A=ans AAAA=nx")).of(ID), ["opened pair-conflict low low"]);
+fn once_is_nothing() {
+    assert_eq!(musl(1, "A=ans AAAA=nx").of(ID), Vec::<&str>::new());
+    assert_eq!(Bench::play(&unknown(1, 6, "A=ans AAAA=nx")).of(ID), Vec::<&str>::new());
+    let other = "31000 5:50001 9 b.test A=ans AAAA=nx".to_owned();
+    let steps = [musl_pairs(0, 5), repeated(1, 5, "A=ans AAAA=nx"), vec![other]].concat();
+    assert_eq!(Bench::play(&steps).of(ID), Vec::<&str>::new());
 }
 
 /// Every "must not fire" of the specification, and pairs that agree.
@@ -98,6 +99,25 @@ fn what_is_no_conflict() {
         let bench = musl(4, pair);
         assert_eq!(bench.of(ID), Vec::<&str>::new(), "{pair}");
     }
+}
+
+/// Silence wants the same name twice: a loss may hit several names.
+#[test]
+fn silence_may_be_loss() {
+    let steps = |name: fn(u64) -> String| {
+        let step = move |number| {
+            format!(
+                "{} 5:{} 9 {} A=ans AAAA=to again=2500",
+                20_000 + 10_000 * number,
+                50_000 + number,
+                name(number)
+            )
+        };
+        [musl_pairs(0, 5), (0..4).map(step).collect()].concat()
+    };
+    assert_eq!(Bench::play(&steps(|number| format!("a{number}.test"))).of(ID), Vec::<&str>::new());
+    let told = Bench::play(&steps(|number| format!("a{}.test", number % 2)));
+    assert_eq!(told.of(ID), ["opened pair-conflict high medium"]);
 }
 
 /// A pair of which one went to another server, or was asked later.
