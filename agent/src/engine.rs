@@ -5,6 +5,8 @@
 
 mod fragments;
 mod insight;
+#[cfg(test)]
+pub(crate) mod scene;
 mod streams;
 
 use std::time::Duration;

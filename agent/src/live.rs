@@ -63,8 +63,8 @@ impl PacketCounts {
 impl Live {
     fn read_counters(&mut self, source: &mut Source) {
         self.counters = source.counters();
-        if let Some(counters) = &self.counters {
-            let now = source.now().unwrap_or(self.engine.latest());
+        // The readings of a recording come at their own times: `read_recorded`.
+        if let (Some(counters), Some(now)) = (&self.counters, source.now()) {
             self.engine.counters(now, counters);
         }
         self.packets = Some(PacketCounts::of(self.engine.tally()));
@@ -220,12 +220,14 @@ pub fn run(
         .now()
         .or(source.recorded_until())
         .map_or(live.engine.latest(), |end| end.max(live.engine.latest()));
+    // What was lost, or counted by the kernel alone, is known before the last judgements.
+    live.read_counters(source);
     live.engine.finish(end, &mut |report| {
         if show && outcome.is_ok() {
             outcome = screen.report(&report).map(drop);
         }
     });
-    live.read_counters(source);
+    live.packets = Some(PacketCounts::of(live.engine.tally()));
     let told = match &live.counters {
         Some(counters) if show => screen.counters(end, counters).map(drop),
         _ => Ok(()),
@@ -260,12 +262,14 @@ fn capture(
         let mut live = shared.lock();
         let (left, mut enough) = batch(source, &mut live, screen)?;
         drained = left;
+        enough |= read_recorded(source, &mut live, screen)?.is_break();
         live.beat = Instant::now();
         if !attached && let Some((took, error)) = source.first_round() {
             attached = true;
             live.ready = true;
             deadline = longest.map(|longest| Instant::now() + longest);
             live.read_counters(source);
+            enough |= tell_counters(source, &live, screen)?.is_break();
             screen.attached(took, error, live.counters.as_ref().unwrap_or(&CaptureCounters::default()));
         }
         if Instant::now() >= next_counters {
@@ -275,6 +279,7 @@ fn capture(
         }
         if signals.statistics() {
             live.read_counters(source);
+            enough |= tell_counters(source, &live, screen)?.is_break();
             screen.statistics(&live);
         }
         drop(live);
@@ -289,6 +294,17 @@ fn capture(
 fn tell_counters(source: &Source, live: &Live, screen: &mut dyn Screen) -> io::Result<ControlFlow<()>> {
     let Some(counters) = &live.counters else { return Ok(ControlFlow::Continue(())) };
     screen.counters(source.now().unwrap_or(live.engine.latest()), counters)
+}
+
+/// Takes a reading that a recording holds, at the time when it was made.
+fn read_recorded(
+    source: &mut Source,
+    live: &mut Live,
+    screen: &mut dyn Screen,
+) -> io::Result<ControlFlow<()>> {
+    let Some((time, counters)) = source.take_reading() else { return Ok(ControlFlow::Continue(())) };
+    live.engine.counters(time, &counters);
+    screen.counters(time, &counters)
 }
 
 /// Reads one batch and moves the watermark.

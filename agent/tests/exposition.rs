@@ -192,6 +192,7 @@ fn counters(fed: Fed) -> CaptureCounters {
         service,
         egress,
         ingress,
+        recent: Vec::new(),
     };
     let drops = BTreeMap::from([
         ((Vantage::Client, DropReason::RingFull), 5),
@@ -223,6 +224,7 @@ fn counters(fed: Fed) -> CaptureCounters {
             linklocal("veth2", InterfaceKind::Pod, "dns", 7, 7),
         ],
         programs: vec![ProgramRuns { program: "ingress", seconds: 0.25, runs: 1_000_000 }],
+        ..CaptureCounters::default()
     }
 }
 

@@ -13,9 +13,11 @@ use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 use nslookout::capture::Namer;
-use nslookout::capture::counters::{CaptureCounters, DropReason, LinkLocalCount, Method, WatchedInterface};
+use nslookout::capture::counters::{
+    AllowanceCount, CaptureCounters, DropReason, LinkLocalCount, Method, RecentBucket, WatchedInterface,
+};
 use nslookout::capture::file::{FILE_LAG, PcapFileSource};
-use nslookout::capture::frame::{Direction, Frame, Ifindex, InterfaceKind, Place};
+use nslookout::capture::frame::{Direction, Frame, Ifindex, InterfaceKind, Place, Timestamp};
 use nslookout::capture::vantage::Vantage;
 use nslookout::engine::{Engine, EngineConfig, InsightConfig, Report};
 use nslookout::export::capture_file::{Encapsulation, RecordConfig, Recording, Rotation};
@@ -193,6 +195,18 @@ fn with_notes(capture: &[u8]) -> Vec<u8> {
             service: "dns",
             egress: 8,
             ingress: 9,
+            recent: vec![RecentBucket {
+                begin: Timestamp::from_nanos(1_700_000_000_000_000_000),
+                egress: 8,
+                ingress: 9,
+            }],
+        }],
+        linklocal_buckets: true,
+        vpc_resolvers: vec!["10.0.0.2".parse().unwrap()],
+        allowances: vec![AllowanceCount {
+            interface: "ens5".into(),
+            counter: "linklocal_allowance_exceeded".into(),
+            packets: 3,
         }],
         interfaces: vec![WatchedInterface {
             ifindex,

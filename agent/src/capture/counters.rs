@@ -1,8 +1,9 @@
 //! What a source says of itself: attached interfaces, packets, losses.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
-use super::frame::{Ifindex, InterfaceKind};
+use super::frame::{Ifindex, InterfaceKind, Timestamp};
 use super::vantage::Vantage;
 
 /// How an interface is watched.
@@ -83,6 +84,30 @@ pub struct LinkLocalCount {
     pub egress: u64,
     /// Packets that came in by it.
     pub ingress: u64,
+    /// Those of them that were counted since the last reading, in the order of their time.
+    pub recent: Vec<RecentBucket>,
+}
+
+/// Packets that one interface and one link-local service exchanged within 100 ms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecentBucket {
+    /// When the 100 ms began, by the clock of the frames.
+    pub begin: Timestamp,
+    /// Packets that left by the interface.
+    pub egress: u64,
+    /// Packets that came in by it.
+    pub ingress: u64,
+}
+
+/// A limit that an interface's driver enforces, as ENA's driver counts it (`ethtool -S`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AllowanceCount {
+    /// The interface's name.
+    pub interface: String,
+    /// The driver's word: `linklocal_allowance_exceeded`.
+    pub counter: String,
+    /// Packets that were dropped for it since the source started.
+    pub packets: u64,
 }
 
 /// Runs of a kernel program, where the kernel's BPF statistics are on.
@@ -122,6 +147,12 @@ pub struct CaptureCounters {
     pub attach_errors: BTreeMap<String, u64>,
     /// Link-local services.
     pub linklocal: Vec<LinkLocalCount>,
+    /// The source counts every packet to them, and tells when it was ([`LinkLocalCount::recent`]).
+    pub linklocal_buckets: bool,
+    /// VPC resolvers beside the well-known ones that are among them.
+    pub vpc_resolvers: Vec<IpAddr>,
+    /// What drivers dropped for a limit.
+    pub allowances: Vec<AllowanceCount>,
     /// Kernel programs; empty where the kernel's BPF statistics are off.
     pub programs: Vec<ProgramRuns>,
 }
@@ -135,6 +166,11 @@ impl CaptureCounters {
     /// Packets matched and lost.
     pub fn total_drops(&self) -> u64 {
         self.drops.values().fold(0, |sum, count| sum.saturating_add(*count))
+    }
+
+    /// Forgets what [`LinkLocalCount::recent`] tells, which was taken.
+    pub fn forget_recent(&mut self) {
+        self.linklocal.iter_mut().for_each(|count| count.recent.clear());
     }
 
     /// What was counted after `earlier`, a reading of the same source. Interfaces are as they are now.
@@ -166,6 +202,10 @@ impl CaptureCounters {
             }
         }
         rest.linklocal.retain(|sum| sum.egress > 0 || sum.ingress > 0);
+        for sum in &mut rest.allowances {
+            let before = earlier.allowances.iter().find(|other| other.is_of_same(sum));
+            sum.packets = sum.packets.saturating_sub(before.map_or(0, |before| before.packets));
+        }
         rest
     }
 
@@ -214,13 +254,32 @@ impl CaptureCounters {
                 Some(count) => {
                     count.egress = count.egress.saturating_add(more.egress);
                     count.ingress = count.ingress.saturating_add(more.ingress);
+                    count.recent.clone_from(&more.recent);
                 }
                 None if full => {}
                 None => self.linklocal.push(more.clone()),
             }
         }
+        for more in &later.allowances {
+            let full = self.allowances.len() >= MOST_NAMES;
+            match self.allowances.iter_mut().find(|sum| sum.is_of_same(more)) {
+                Some(sum) => sum.packets = sum.packets.saturating_add(more.packets),
+                None if full => {}
+                None => self.allowances.push(more.clone()),
+            }
+        }
+        self.linklocal_buckets |= later.linklocal_buckets;
+        if !later.vpc_resolvers.is_empty() {
+            self.vpc_resolvers.clone_from(&later.vpc_resolvers);
+        }
         self.interfaces.clone_from(&later.interfaces);
         self.programs.clone_from(&later.programs);
+    }
+}
+
+impl AllowanceCount {
+    fn is_of_same(&self, other: &Self) -> bool {
+        self.interface == other.interface && self.counter == other.counter
     }
 }
 

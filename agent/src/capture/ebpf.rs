@@ -170,7 +170,8 @@ impl EbpfSource {
         state.read_linklocal();
         let mut counters = CaptureCounters {
             attach_errors: state.attach_errors.clone(),
-            linklocal: state.linklocal_counts(),
+            linklocal: state.take_linklocal(self.clock_offset_ns),
+            linklocal_buckets: true,
             programs: self.programs.clone(),
             seen: self.seen.get(&0, 0).map_or(0, |cpus| cpus.iter().flatten().sum()),
             ..CaptureCounters::default()

@@ -2,20 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
-use nslookout_ebpf::{BUCKET_NS, LinkLocalBuckets, LinkLocalKey};
+use nslookout_ebpf::{BUCKET_NS, BUCKETS, LinkLocalBuckets, LinkLocalKey};
 
 use super::attach::State;
-use super::counters::LinkLocalCount;
-use super::frame::Ifindex;
+use super::counters::{LinkLocalCount, RecentBucket};
+use super::frame::{Ifindex, Timestamp};
 
 /// The services that share the limit of one network interface (facts.md sections 3.4 and 4); the index is the number
 /// that the kernel half knows.
 pub(super) const SERVICES: [&str; 4] = ["dns", "imds", "ntp", "other"];
 
+/// The length of a bucket.
+pub(crate) const BUCKET: Duration = Duration::from_nanos(BUCKET_NS);
+
 /// The addresses of the services at AWS (facts.md section 4). NodeLocal DNSCache, ECS and EKS Pod Identity answer on
 /// the node itself and do not count.
-pub(super) const ADDRESSES: [(IpAddr, u32); 8] = [
+pub(crate) const ADDRESSES: [(IpAddr, u32); 8] = [
     (IpAddr::V4(Ipv4Addr::new(169, 254, 169, 253)), 0),
     (IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x253)), 0),
     (IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), 1),
@@ -45,6 +49,8 @@ pub(super) struct Totals {
 #[derive(Default)]
 struct Sum {
     packets: [u64; 2],
+    /// By slot, what was counted since it was taken; as many as the kernel keeps.
+    recent: BTreeMap<u64, [u64; 2]>,
     /// The latest slot that was read and its packets: it may still have grown.
     latest: (u64, [u64; 2]),
 }
@@ -55,13 +61,32 @@ impl Sum {
         let (latest, counted) = self.latest;
         for bucket in buckets.buckets.iter().filter(|bucket| bucket.slot >= latest && bucket.slot != 0) {
             let before = if bucket.slot == latest { counted } else { [0; 2] };
-            for ((sum, now), before) in self.packets.iter_mut().zip(bucket.packets).zip(before) {
-                *sum += now.saturating_sub(before);
+            let mut grown = [0; 2];
+            for (direction, grown) in grown.iter_mut().enumerate() {
+                *grown = bucket.packets[direction].saturating_sub(before[direction]);
+                self.packets[direction] += *grown;
+            }
+            if grown != [0; 2] {
+                let recent = self.recent.entry(bucket.slot).or_default();
+                recent.iter_mut().zip(grown).for_each(|(sum, grown)| *sum += grown);
             }
             if bucket.slot >= self.latest.0 {
                 self.latest = (bucket.slot, bucket.packets);
             }
         }
+        while self.recent.len() > BUCKETS {
+            self.recent.pop_first();
+        }
+    }
+
+    /// Takes what was counted since the last time; the slots count from `clock_offset_ns` before the frames' clock does.
+    fn take_recent(&mut self, clock_offset_ns: u64) -> Vec<RecentBucket> {
+        let bucket = |(slot, packets): (u64, [u64; 2])| RecentBucket {
+            begin: Timestamp::from_nanos(slot.saturating_mul(BUCKET_NS).saturating_add(clock_offset_ns)),
+            egress: packets[nslookout_ebpf::EGRESS],
+            ingress: packets[nslookout_ebpf::INGRESS],
+        };
+        std::mem::take(&mut self.recent).into_iter().map(bucket).collect()
     }
 }
 
@@ -87,19 +112,21 @@ impl State {
         self.linklocal.sums.retain(|(ifindex, _), _| *ifindex != gone);
     }
 
-    /// The sums of the interfaces that are there, without those that never saw such a packet.
-    pub(super) fn linklocal_counts(&self) -> Vec<LinkLocalCount> {
-        let count = |(&(ifindex, service), sum): (&(Ifindex, u32), &Sum)| {
-            let entry = self.interfaces.get(&ifindex)?;
+    /// The sums of the interfaces that are there, without those that never saw such a packet, and takes what is new.
+    pub(super) fn take_linklocal(&mut self, clock_offset_ns: u64) -> Vec<LinkLocalCount> {
+        let interfaces = &self.interfaces;
+        let count = |(&(ifindex, service), sum): (&(Ifindex, u32), &mut Sum)| {
+            let entry = interfaces.get(&ifindex)?;
             (sum.packets != [0, 0]).then(|| LinkLocalCount {
                 interface: entry.watched.name.clone(),
                 kind: entry.kind,
                 service: SERVICES[service as usize],
                 egress: sum.packets[nslookout_ebpf::EGRESS],
                 ingress: sum.packets[nslookout_ebpf::INGRESS],
+                recent: sum.take_recent(clock_offset_ns),
             })
         };
-        self.linklocal.sums.iter().filter_map(count).collect()
+        self.linklocal.sums.iter_mut().filter_map(count).collect()
     }
 }
 
@@ -107,7 +134,7 @@ const _: () = assert!(BUCKET_NS == 100_000_000, "the documented length of a buck
 
 #[cfg(test)]
 mod tests {
-    use nslookout_ebpf::{BUCKETS, LinkLocalBucket};
+    use nslookout_ebpf::LinkLocalBucket;
 
     use super::*;
 

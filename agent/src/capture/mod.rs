@@ -11,7 +11,7 @@ pub mod ebpf;
 pub mod file;
 pub mod frame;
 pub mod interfaces;
-mod linklocal;
+pub(crate) mod linklocal;
 mod netlink;
 pub mod packet_socket;
 pub mod recorded;
@@ -261,6 +261,15 @@ impl Source {
             Self::Ebpf(source) => Some(source.counters()),
             Self::Packet(source) => Some(source.counters()),
             Self::File(source) => source.recorded().counters(),
+        }
+    }
+
+    /// What a recording counted until then, if draining came by a reading since the last call; `None` for another file
+    /// and a live source.
+    pub fn take_reading(&mut self) -> Option<(Timestamp, CaptureCounters)> {
+        match self {
+            Self::Ebpf(_) | Self::Packet(_) => None,
+            Self::File(source) => source.take_reading(),
         }
     }
 

@@ -7,11 +7,15 @@
 mod replay;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::counters::{CaptureCounters, DropReason, LinkLocalCount, MOST_NAMES, Method, WatchedInterface};
+use super::counters::{
+    AllowanceCount, CaptureCounters, DropReason, LinkLocalCount, MOST_NAMES, Method, RecentBucket,
+    WatchedInterface,
+};
 use super::frame::{Direction, Ifindex, InterfaceKind, Place, Timestamp};
 use super::linklocal::SERVICES;
 use super::vantage::Vantage;
@@ -27,6 +31,8 @@ pub const ENTERPRISE: u32 = 32_473;
 const VERSION: u32 = 1;
 /// No count is larger, so that sums of what a file claims stay within 64 bits.
 const MOST: u64 = 1 << 56;
+/// Buckets of one reading that are read; the kernel keeps 64.
+const MOST_RECENT: usize = 256;
 /// How all content of ours begins.
 const BEGIN: &[u8] = b"{\"nslookout\":";
 
@@ -36,7 +42,7 @@ pub enum Note {
     /// Of an interface.
     Interface(InterfaceFact),
     /// What was counted.
-    Counters(Reading),
+    Counters(Box<Reading>),
 }
 
 /// A reading of a source's counters.
@@ -108,6 +114,9 @@ impl Reading {
                 lost_at: counters.lost_at.iter().map(WrittenLoss::of).collect(),
                 later_fragments: counters.later_fragments,
                 linklocal: counters.linklocal.iter().map(WrittenLinkLocal::of).collect(),
+                linklocal_buckets: counters.linklocal_buckets,
+                vpc_resolvers: counters.vpc_resolvers.iter().map(IpAddr::to_string).collect(),
+                allowances: counters.allowances.iter().map(WrittenAllowance::of).collect(),
                 attach_errors: counters.attach_errors.clone(),
             },
         )
@@ -141,7 +150,7 @@ pub fn decode(bytes: &[u8]) -> Result<Option<Note>, String> {
     }
     match kind.as_deref() {
         Some("interface") => Ok(parse::<WrittenInterface>(bytes)?.read().map(Note::Interface)),
-        Some("counters") => Ok(Some(Note::Counters(parse::<WrittenCounters>(bytes)?.read()))),
+        Some("counters") => Ok(Some(Note::Counters(Box::new(parse::<WrittenCounters>(bytes)?.read())))),
         _ => Ok(None),
     }
 }
@@ -234,6 +243,12 @@ struct WrittenCounters {
     later_fragments: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     linklocal: Vec<WrittenLinkLocal>,
+    #[serde(skip_serializing_if = "is_false")]
+    linklocal_buckets: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    vpc_resolvers: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    allowances: Vec<WrittenAllowance>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     attach_errors: BTreeMap<String, u64>,
 }
@@ -242,6 +257,12 @@ struct WrittenCounters {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it so")]
 fn is_zero(number: &u64) -> bool {
     *number == 0
+}
+
+/// Serde hands out references.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it so")]
+fn is_false(condition: &bool) -> bool {
+    !*condition
 }
 
 #[derive(Serialize, Deserialize)]
@@ -265,6 +286,31 @@ struct WrittenLinkLocal {
     service: String,
     egress: u64,
     ingress: u64,
+    /// Begin of 100 ms in nanoseconds, egress, ingress: what was counted since the reading before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    recent: Vec<[u64; 3]>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WrittenAllowance {
+    interface: String,
+    counter: String,
+    packets: u64,
+}
+
+impl WrittenAllowance {
+    fn of(count: &AllowanceCount) -> Self {
+        let AllowanceCount { interface, counter, packets } = count.clone();
+        Self { interface, counter, packets }
+    }
+
+    fn read(self) -> AllowanceCount {
+        AllowanceCount {
+            interface: readable(self.interface.as_bytes()),
+            counter: readable(self.counter.as_bytes()),
+            packets: self.packets.min(MOST),
+        }
+    }
 }
 
 impl WrittenDrop {
@@ -310,6 +356,11 @@ impl WrittenCounters {
             .collect();
         counters.linklocal =
             self.linklocal.into_iter().take(MOST_NAMES).filter_map(WrittenLinkLocal::read).collect();
+        counters.linklocal_buckets = self.linklocal_buckets;
+        let resolvers = self.vpc_resolvers.iter().take(MOST_NAMES);
+        counters.vpc_resolvers = resolvers.filter_map(|address| address.parse().ok()).collect();
+        let allowances = self.allowances.into_iter().take(MOST_NAMES);
+        counters.allowances = allowances.map(WrittenAllowance::read).collect();
         let [begun, time] = [self.begun_ns, self.time_ns].map(Timestamp::from_nanos);
         Reading { begun, time, counters }
     }
@@ -317,24 +368,32 @@ impl WrittenCounters {
 
 impl WrittenLinkLocal {
     fn of(sum: &LinkLocalCount) -> Self {
-        let LinkLocalCount { interface, kind, service, egress, ingress } = sum;
+        let LinkLocalCount { interface, kind, service, egress, ingress, recent } = sum;
+        let bucket = |bucket: &RecentBucket| [bucket.begin.as_nanos(), bucket.egress, bucket.ingress];
         Self {
             interface: interface.clone(),
             interface_kind: kind.as_str().into(),
             service: (*service).into(),
             egress: *egress,
             ingress: *ingress,
+            recent: recent.iter().map(bucket).collect(),
         }
     }
 
     /// `None`: of a service or a kind that a later version knows.
     fn read(self) -> Option<LinkLocalCount> {
+        let bucket = |[begin, egress, ingress]: [u64; 3]| RecentBucket {
+            begin: Timestamp::from_nanos(begin),
+            egress: egress.min(MOST),
+            ingress: ingress.min(MOST),
+        };
         Some(LinkLocalCount {
             kind: named(&InterfaceKind::ALL, InterfaceKind::as_str, &self.interface_kind)?,
             service: SERVICES.into_iter().find(|service| *service == self.service)?,
             interface: readable(self.interface.as_bytes()),
             egress: self.egress.min(MOST),
             ingress: self.ingress.min(MOST),
+            recent: self.recent.into_iter().take(MOST_RECENT).map(bucket).collect(),
         })
     }
 }
@@ -385,6 +444,18 @@ mod tests {
                 service: SERVICES[0],
                 egress: 8,
                 ingress: 9,
+                recent: vec![RecentBucket {
+                    begin: Timestamp::from_nanos(1_700_000_000_100_000_000),
+                    egress: 3,
+                    ingress: 2,
+                }],
+            }],
+            linklocal_buckets: true,
+            vpc_resolvers: vec!["10.0.0.2".parse().unwrap()],
+            allowances: vec![AllowanceCount {
+                interface: "ens5".into(),
+                counter: "linklocal_allowance_exceeded".into(),
+                packets: 12,
             }],
             attach_errors: BTreeMap::from([("netlink".into(), 1)]),
             ..CaptureCounters::default()
@@ -429,9 +500,8 @@ mod tests {
         let more = r#"{"nslookout":1,"kind":"counters","time_ns":5,"more":{},"seen":3,
             "drops":[{"vantage":"sky","reason":"rain","packets":2,"more":1}]}"#
             .replace('\n', "");
-        let Ok(Some(Note::Counters(Reading { counters: read, .. }))) = decode(more.as_bytes()) else {
-            unreachable!("{more}")
-        };
+        let Ok(Some(Note::Counters(read))) = decode(more.as_bytes()) else { unreachable!("{more}") };
+        let read = read.counters;
         assert_eq!((read.seen, read.total_drops()), (3, 2));
     }
 
@@ -471,9 +541,8 @@ mod tests {
             "linklocal":[{"interface":"e","interface_kind":"uplink","service":"dns","egress":18446744073709551615,
             "ingress":18446744073709551615}]}"#
             .replace('\n', "");
-        let Ok(Some(Note::Counters(Reading { counters: read, .. }))) = decode(claims.as_bytes()) else {
-            unreachable!("{claims}")
-        };
+        let Ok(Some(Note::Counters(read))) = decode(claims.as_bytes()) else { unreachable!("{claims}") };
+        let read = read.counters;
         assert_eq!(read.total_matched(), 3 * MOST);
         assert_eq!(read.lost_at, [(r"\027[2J".to_owned(), DropReason::RingFull, MOST)]);
         assert_eq!((read.linklocal[0].egress, read.linklocal[0].ingress), (MOST, MOST));
@@ -498,7 +567,7 @@ mod tests {
             )
         };
         let read = |text: &str| match decode(text.as_bytes()) {
-            Ok(Some(Note::Counters(Reading { counters, .. }))) => counters,
+            Ok(Some(Note::Counters(reading))) => reading.counters,
             other => unreachable!("{other:?}"),
         };
         let sum = read(&lists(0)).plus(&read(&lists(5_000)));

@@ -13,6 +13,7 @@ macro_rules! tell {
 }
 
 mod check;
+mod cost;
 mod diagnose;
 mod explain;
 mod record;
@@ -69,6 +70,8 @@ enum Command {
     Serve(ServeArgs),
     /// Can I capture here? Kernel, permissions, interfaces, and why each is watched
     Check(LiveArgs),
+    /// The queries that one lookup of a name costs, by stub resolver; nothing is asked
+    Cost(cost::CostArgs),
     /// Print the page of a finding, or a table of all findings
     Explain(ExplainArgs),
 }
@@ -374,6 +377,7 @@ pub fn main() -> ExitCode {
         Some(Command::Watch(args)) => watch::run(args),
         Some(Command::Serve(args)) => serve::run(args),
         Some(Command::Check(args)) => check::run(args),
+        Some(Command::Cost(args)) => cost::run(args),
         Some(Command::Diagnose(args)) => diagnose::run(args),
         Some(Command::Explain(args)) => explain::run(args),
     };

@@ -135,7 +135,7 @@ impl Clients {
     /// Ends the lookups that nothing more is expected of; everything before `watermark` was seen.
     pub fn tick(&mut self, watermark: Timestamp, emit: &mut dyn FnMut(Lookup)) {
         while let Some(slot) = self.table.over(watermark) {
-            self.end(slot, emit);
+            self.end(slot, false, emit);
         }
     }
 
@@ -143,7 +143,7 @@ impl Clients {
     pub fn finish(&mut self, end: Timestamp, emit: &mut dyn FnMut(Lookup)) {
         self.tick(end, emit);
         while let Some(slot) = self.table.oldest() {
-            self.end(slot, emit);
+            self.end(slot, true, emit);
         }
     }
 
@@ -211,7 +211,7 @@ impl Clients {
         while let Some(oldest) =
             self.clients.get(at as usize).and_then(|client| self.table.surplus(&client.open, label))
         {
-            self.end(oldest, emit);
+            self.end(oldest, true, emit);
         }
         let Some(client) = self.clients.get_mut(at as usize) else { return at };
         self.serial += 1;
@@ -244,7 +244,7 @@ impl Clients {
         while let Some(slot) =
             self.clients.get(at as usize).and_then(|client| self.table.oldest_of(&client.open))
         {
-            self.end(slot, emit);
+            self.end(slot, true, emit);
         }
         if let Some(place) = self.clients.get_mut(at as usize) {
             *place = client;
@@ -323,7 +323,7 @@ impl Clients {
         let Some(open) = self.table.get_mut(slot) else { return };
         match open.stand() {
             Stand::Waiting => open.due = None,
-            Stand::Over => self.end(slot, emit),
+            Stand::Over => self.end(slot, false, emit),
             Stand::After(wait) => {
                 let at = open.last + wait.length();
                 open.due = Some(at);
@@ -333,11 +333,11 @@ impl Clients {
         }
     }
 
-    fn end(&mut self, slot: Slot, emit: &mut dyn FnMut(Lookup)) {
+    fn end(&mut self, slot: Slot, cut: bool, emit: &mut dyn FnMut(Lookup)) {
         let Some(at) = self.table.get_mut(slot).map(|open| open.client) else { return };
         let Some(client) = self.clients.get_mut(at as usize) else { return };
         let Some(open) = self.table.remove(slot, &mut client.open) else { return };
-        let (mut lookup, walk) = open.end();
+        let (mut lookup, walk) = open.end(cut);
         if walk.is_proof() && !lookup.autopath {
             client.learned.learn(&lookup, walk.base_labels);
         }

@@ -125,6 +125,8 @@ pub struct Ask {
     pub qtype: RecordType,
     /// The UDP payload size of the query's OPT record, if it has one.
     pub edns: Option<u16>,
+    /// AD was set in the query: a tool, not getaddrinfo (facts.md section 1.3).
+    pub authentic_data: bool,
     /// When it was sent first.
     pub sent: Timestamp,
     /// When it was sent again.

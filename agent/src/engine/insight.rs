@@ -1,6 +1,7 @@
 //! The rooms behind matching: what events mean to clients, servers and interfaces, and what is wrong.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::Report;
 use crate::capture::counters::CaptureCounters;
@@ -28,6 +29,9 @@ pub struct InsightConfig {
     pub vpc_resolvers: Vec<IpAddr>,
 }
 
+/// How far the watermark moves before it is looked what is due.
+const TICK: Duration = Duration::from_millis(1);
+
 /// Lookups, fallbacks, rates and findings.
 pub struct Insight {
     clients: Clients,
@@ -40,6 +44,8 @@ pub struct Insight {
     lookups: LookupCounts,
     /// What became known by one event, kept for its room.
     known: Known,
+    /// The watermark when it was last looked what is due.
+    ticked: Timestamp,
 }
 
 /// What one event made known.
@@ -56,18 +62,20 @@ impl Insight {
         for (client, resolv_conf, source) in config.resolv_confs {
             clients.configure(client, resolv_conf, source);
         }
-        let mut rates = Rates::default();
+        let (mut rates, mut cache) = (Rates::default(), ShadowCache::default());
         rates.configure(&config.vpc_resolvers);
+        cache.configure(&config.vpc_resolvers);
         Self {
             clients,
             fallbacks: Fallbacks::default(),
             rates,
             servers: Servers::default(),
-            cache: ShadowCache::default(),
+            cache,
             what_if: WhatIf::default(),
             findings: Findings::new(config.thresholds),
             lookups: LookupCounts::default(),
             known: Known::default(),
+            ticked: Timestamp::default(),
         }
     }
 
@@ -99,6 +107,7 @@ impl Insight {
     /// Takes what the correlator said.
     pub(super) fn event(&mut self, now: Timestamp, event: &Event, emit: &mut dyn FnMut(Report<'_>)) {
         self.servers.event(event);
+        self.rates.event(event);
         self.cache.event(event);
         let Self { clients, fallbacks, known, .. } = self;
         fallbacks.event(event, &mut |what| known.followed.push(what));
@@ -111,6 +120,7 @@ impl Insight {
 
     /// Takes a TCP segment; only those seen from the client's side, or in a file that does not say, tell something.
     pub(super) fn segment(&mut self, segment: &Segment<'_>, emit: &mut dyn FnMut(Report<'_>)) {
+        self.rates.segment(segment);
         let Self { fallbacks, known, .. } = self;
         fallbacks.segment(segment, &mut |what| known.followed.push(what));
         self.tell(segment.time, emit);
@@ -118,6 +128,15 @@ impl Insight {
 
     /// Tells that everything before `watermark` was seen.
     pub(super) fn tick(&mut self, watermark: Timestamp, emit: &mut dyn FnMut(Report<'_>)) {
+        // A file moves the watermark with every frame; nothing here waits for so short a time.
+        if watermark.since(self.ticked) >= TICK || watermark < self.ticked {
+            self.judge(watermark, emit);
+        }
+    }
+
+    /// Looks what is due.
+    fn judge(&mut self, watermark: Timestamp, emit: &mut dyn FnMut(Report<'_>)) {
+        self.ticked = watermark;
         let Self { clients, fallbacks, known, .. } = self;
         fallbacks.tick(watermark, &mut |what| known.followed.push(what));
         clients.tick(watermark, &mut |lookup| known.lookups.push(lookup));
@@ -138,17 +157,25 @@ impl Insight {
 
     /// Ends what is still open, at the end of the capture.
     pub(super) fn finish(&mut self, end: Timestamp, emit: &mut dyn FnMut(Report<'_>)) {
-        self.tick(end, emit);
+        self.judge(end, emit);
         let Self { clients, fallbacks, known, .. } = self;
         fallbacks.finish(end, &mut |what| known.followed.push(what));
         clients.finish(end, &mut |lookup| known.lookups.push(lookup));
         self.tell(end, emit);
+        let mut seconds = Vec::new();
+        self.rates.finish(&mut |second| seconds.push(second));
+        for second in &seconds {
+            self.show(end, Shown::LinkLocal(second), emit);
+        }
+        self.cache.forget();
         self.show(end, Shown::Second, emit);
         self.show(end, Shown::End, emit);
     }
 
     /// Is told the source's counters, about once a second.
     pub(super) fn counters(&mut self, time: Timestamp, counters: &CaptureCounters) {
+        self.rates.counters(time, counters);
+        self.cache.configure(&counters.vpc_resolvers);
         self.findings.counters(time, counters);
     }
 

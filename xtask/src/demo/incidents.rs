@@ -7,6 +7,7 @@ mod findings;
 mod fingerprints;
 mod incident;
 mod linklocal;
+mod run;
 
 use std::path::Path;
 use std::thread;
@@ -18,7 +19,8 @@ use super::{heading, indent};
 use crate::child;
 use crate::lab::Lab;
 use findings::{CLOSE_AFTER, Watch};
-use incident::{Incident, Line, Started};
+use incident::{Incident, Line};
+use run::{Started, wait_for};
 
 /// How long a client may take: musl and glibc give up within 5 s and 20 s, and TCP that nobody answers adds to it.
 const CLIENT_LIMIT: Duration = Duration::from_secs(45);
@@ -100,10 +102,7 @@ fn at_once(incidents: Vec<Incident>, watch: &mut Watch) -> Result<Vec<Line>> {
         }
         shown.push((incident, started));
     }
-    let all_ended = child::wait_until(CLIENT_LIMIT, || {
-        watch.poll()?;
-        clients.iter_mut().try_fold(true, |all, client| Ok(all & client.has_ended()?))
-    })?;
+    let all_ended = wait_for(&mut clients, watch, CLIENT_LIMIT)?;
     wait(watch, AFTERMATH)?;
     let mut lines =
         vec![Line::new(all_ended, format!("every client ended within {} s", CLIENT_LIMIT.as_secs()))];

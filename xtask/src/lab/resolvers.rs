@@ -3,6 +3,8 @@
 //! A daemon stays in the foreground, with its log and its process ID in `target/lab/run/`, so that a later
 //! `cargo xtask lab down` finds what an earlier `up` started, even one that crashed.
 
+mod list;
+
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -11,10 +13,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::topology::{
-    self, FRAGMENTED, HOST_RESOLVER, NODE, NODE_CACHE, PAIR_CONFLICT, SERVICE_IP, SERVICE_IP6, SLOW, VPC,
-    VPC_RESOLVER, VPC_RESOLVER6,
-};
+pub use list::{INCIDENT_RESOLVERS, RESOLVERS};
+
+use super::topology;
 use crate::{child, netns, shell};
 
 /// One resolver of the lab.
@@ -33,78 +34,6 @@ pub struct Resolver {
 
 /// A question to a resolver: the namespace that asks, the server's address, and the words for dig.
 type Probe = (&'static str, &'static str, &'static [&'static str]);
-
-/// A pod of which the resolvers are probed: what works from there works for every pod.
-const ASKER: &str = "nslookout-tools-debug";
-
-/// All resolvers, each after the ones that it forwards to.
-pub const RESOLVERS: &[Resolver] = &[
-    Resolver {
-        name: "vpc",
-        program: "dnsmasq",
-        netns: VPC,
-        template: include_str!("../../lab/vpc.dnsmasq.conf"),
-        probes: &[
-            (ASKER, VPC_RESOLVER, &["www.example.test", "A"]),
-            (ASKER, VPC_RESOLVER6, &["www.example.test", "AAAA"]),
-            (ASKER, VPC_RESOLVER, &["big.example.test", "A", "+tcp"]),
-        ],
-    },
-    Resolver {
-        name: "coredns",
-        program: "unbound",
-        netns: "nslookout-coredns",
-        template: include_str!("../../lab/coredns.unbound.conf"),
-        probes: &[
-            (ASKER, SERVICE_IP, &["kubernetes.default.svc.cluster.local", "A"]),
-            (ASKER, SERVICE_IP6, &["kubernetes.default.svc.cluster.local", "A"]),
-            (ASKER, SERVICE_IP, &["www.example.test", "A", "+tcp"]),
-            (NODE, SERVICE_IP, &["www.example.test", "A"]),
-        ],
-    },
-    Resolver {
-        name: "host",
-        program: "dnsmasq",
-        netns: NODE,
-        template: include_str!("../../lab/host.dnsmasq.conf"),
-        probes: &[(NODE, HOST_RESOLVER, &["www.example.test", "A"])],
-    },
-];
-
-/// The resolvers of the incidents. What they answer wrongly is not probed, but that they are there.
-pub const INCIDENT_RESOLVERS: &[Resolver] = &[
-    Resolver {
-        name: "faulty",
-        program: "unbound",
-        netns: "nslookout-dns-faulty",
-        template: include_str!("../../lab/incidents/faulty.unbound.conf"),
-        probes: &[
-            (ASKER, PAIR_CONFLICT, &["hub.home.example", "A"]),
-            (ASKER, FRAGMENTED, &["large.example", "A", "+tcp"]),
-        ],
-    },
-    Resolver {
-        name: "slow",
-        program: "python3",
-        netns: "nslookout-dns-faulty",
-        template: include_str!("../../lab/incidents/slow.conf"),
-        probes: &[(ASKER, SLOW, &["www.example.test", "A"])],
-    },
-    Resolver {
-        name: "two-homed",
-        program: "unbound",
-        netns: "nslookout-dns-two-homed",
-        template: include_str!("../../lab/incidents/two-homed.unbound.conf"),
-        probes: &[(ASKER, "10.1.0.4", &["www.example.test", "A"])],
-    },
-    Resolver {
-        name: "node-cache",
-        program: "unbound",
-        netns: NODE,
-        template: include_str!("../../lab/incidents/node-cache.unbound.conf"),
-        probes: &[(ASKER, NODE_CACHE, &["www.example.test", "A"])],
-    },
-];
 
 /// Where logs, configurations and process IDs are.
 pub fn run_dir() -> PathBuf {
@@ -155,11 +84,12 @@ impl Resolver {
         if self.program != "unbound" {
             return Ok(found);
         }
-        let copy = super::dir().join("bin/unbound");
         super::clients::make_bin_dir()?;
-        // Replaced by name, never written into: an older copy may still run.
-        fs::remove_file(&copy).ok();
-        fs::copy(&found, &copy).with_context(|| format!("failed to copy {}", found.display()))?;
+        let copy = super::dir().join("bin/unbound");
+        let new = copy.with_extension("new");
+        fs::copy(&found, &new).with_context(|| format!("failed to copy {}", found.display()))?;
+        // By name and at once: an older copy may still run, and one just started may not have been read yet.
+        fs::rename(&new, &copy).with_context(|| format!("failed to put {} in place", copy.display()))?;
         Ok(copy)
     }
 
@@ -304,17 +234,6 @@ pub fn etc_marker() -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::pods::{COREDNS, PODS};
-
-    #[test]
-    fn the_cluster_resolver_is_in_its_pod() {
-        assert!(
-            RESOLVERS
-                .iter()
-                .any(|resolver| resolver.netns == crate::lab::pods::pod_of(COREDNS).unwrap().netns)
-        );
-        assert!(PODS.iter().any(|pod| pod.netns == ASKER));
-    }
 
     #[test]
     fn the_big_name_exceeds_512_bytes() {

@@ -36,7 +36,8 @@ pub use options::Options;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::Drained;
-use super::frame::{Frame, LinkType};
+use super::counters::CaptureCounters;
+use super::frame::{Frame, LinkType, Timestamp};
 use super::recorded::Recorded;
 use pcap::Pcap;
 use pcapng::Pcapng;
@@ -169,7 +170,8 @@ impl PcapFileSource {
         })
     }
 
-    /// Delivers up to `most` frames. A pipe that has nothing to read now is [`Drained::Empty`].
+    /// Delivers up to `most` frames, and ends early where a recording tells its counters: see
+    /// [`PcapFileSource::take_reading`]. A pipe that has nothing to read now is [`Drained::Empty`].
     pub fn drain(&mut self, most: usize, deliver: &mut dyn FnMut(&Frame<'_>)) -> Drained {
         if self.ended {
             return Drained::Ended;
@@ -184,6 +186,7 @@ impl PcapFileSource {
                 Ok(frame) => deliver(&frame),
                 Err(Stop::Later) if delivered == 0 => return Drained::Empty,
                 Err(Stop::Later) => break,
+                Err(Stop::Reading) => return Drained::More,
                 Err(stop) => return self.end(stop),
             }
             self.records += 1;
@@ -196,7 +199,7 @@ impl PcapFileSource {
         self.ended = true;
         let what = match (stop, self.window.take_error()) {
             (_, Some(error)) => Some(error::reading(self.packing, &error)),
-            (Stop::End | Stop::Later, None) => None,
+            (Stop::End | Stop::Later | Stop::Reading, None) => None,
             (Stop::Cut, None) => Some("the last record is cut off".to_owned()),
             (Stop::Broken { offset, what }, None) => Some(format!("broken at byte {offset}: {what}")),
         };
@@ -222,6 +225,11 @@ impl PcapFileSource {
     /// What a recording says beside its packets, as far as it was read.
     pub fn recorded(&self) -> &Recorded {
         &self.notes
+    }
+
+    /// What a recording counted until then, if a reading was met since the last call.
+    pub fn take_reading(&mut self) -> Option<(Timestamp, CaptureCounters)> {
+        self.notes.take_reading()
     }
 
     /// The file that is read; `None` for a pipe.

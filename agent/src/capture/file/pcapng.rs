@@ -58,7 +58,7 @@ impl Pcapng {
         match this.section(window) {
             Ok(()) => Ok(this),
             Err(Stop::Broken { what, .. }) => Err(Flaw::Broken(what)),
-            Err(Stop::End | Stop::Cut | Stop::Later) => Err(Flaw::Header),
+            Err(Stop::End | Stop::Cut | Stop::Later | Stop::Reading) => Err(Flaw::Header),
         }
     }
 
@@ -206,7 +206,7 @@ impl Pcapng {
         let number = self.order.u32(head, 8);
         notes.custom(number, window.bytes().get(12..total as usize - 4).unwrap_or_default());
         window.take(total as usize);
-        Ok(())
+        if notes.is_news() { Err(Stop::Reading) } else { Ok(()) }
     }
 
     /// Passes over a block; holds it where it can, to compare the lengths at both ends.

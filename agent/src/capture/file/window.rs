@@ -19,6 +19,8 @@ pub(super) enum Stop {
     Cut,
     /// More bytes may come, but not now.
     Later,
+    /// A reading of a recording's counters was met; what follows it is read by the next call.
+    Reading,
     /// The format is violated.
     Broken {
         /// Where the record begins, in bytes from the beginning of the capture (unpacked).

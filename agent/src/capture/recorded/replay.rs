@@ -34,6 +34,8 @@ pub struct Recorded {
     /// The sum of the files that have ended, where several stand one behind the other, and their last time.
     before: Option<(CaptureCounters, Timestamp)>,
     latest: Option<Reading>,
+    /// The latest reading was not taken yet.
+    news: bool,
     /// The first thing of ours that could not be read, and how many there were.
     broken: Option<(String, u64)>,
 }
@@ -41,6 +43,25 @@ pub struct Recorded {
 impl Recorded {
     /// What was counted, all files together; `None` where no recording says anything.
     pub fn counters(&self) -> Option<CaptureCounters> {
+        let mut counters = self.with_recent()?;
+        counters.forget_recent();
+        Some(counters)
+    }
+
+    /// The latest reading, with what was counted since the one before it; once.
+    pub(in crate::capture) fn take_reading(&mut self) -> Option<(Timestamp, CaptureCounters)> {
+        if !std::mem::take(&mut self.news) {
+            return None;
+        }
+        Some((self.latest.as_ref()?.time, self.with_recent()?))
+    }
+
+    /// Was a reading met that was not taken yet?
+    pub(in crate::capture) fn is_news(&self) -> bool {
+        self.news
+    }
+
+    fn with_recent(&self) -> Option<CaptureCounters> {
         let latest = &self.latest.as_ref()?.counters;
         let mut counters = match &self.before {
             Some((before, _)) => before.plus(latest),
@@ -84,7 +105,7 @@ impl Recorded {
                 self.learn(fact.clone());
                 return Some(fact);
             }
-            Ok(Some(Note::Counters(reading))) => self.count(reading),
+            Ok(Some(Note::Counters(reading))) => self.count(*reading),
             Ok(None) => {}
             Err(what) => self.broken.get_or_insert_with(|| (readable(what.as_bytes()), 0)).1 += 1,
         }
@@ -109,9 +130,11 @@ impl Recorded {
         if let Some(ended) = self.latest.take_if(|latest| latest.begun != reading.begun) {
             let (sum, until) = self.before.get_or_insert_with(Default::default);
             sum.add(&ended.counters);
+            sum.forget_recent();
             *until = ended.time.max(*until);
         }
         self.latest = Some(reading);
+        self.news = true;
     }
 
     /// Takes the options of an interface; the answer is where its packets were seen.

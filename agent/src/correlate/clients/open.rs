@@ -1,5 +1,6 @@
 //! One lookup while it is open: which queries belong to it, and when it is over.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::walk::{Knowledge, Step, Strength, Walk};
@@ -18,9 +19,11 @@ const MAX_ASKS: usize = 96;
 /// Times that are kept of one transaction; later ones take the place of the last.
 const MAX_AGAIN: usize = 16;
 /// Go asks again from another port after 5 s (facts.md section 3.0).
-const GO_RETRY: (Duration, Duration) = (Duration::from_millis(4500), Duration::from_millis(5500));
-/// A stub resolver that goes on without an answer has waited at least this long: `timeout:1` of resolv.conf(5).
-const GIVEN_UP: Duration = Duration::from_millis(900);
+const GO_RETRY: RangeInclusive<Duration> = Duration::from_millis(4500)..=Duration::from_millis(5500);
+/// A repetition that follows a response at once comes within 1 ms (facts.md section 8).
+const AT_ONCE: Duration = Duration::from_millis(5);
+/// A stub resolver that goes on without an answer has waited so long: from `timeout:1` of resolv.conf(5) to glibc's 5 s.
+const GIVEN_UP: RangeInclusive<Duration> = Duration::from_millis(900)..=Duration::from_secs(6);
 
 /// What an open lookup waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,28 +162,30 @@ impl Open {
             return fits.then(|| (Fit::Same(index), same_port(candidate)));
         }
         let last = candidates.last().filter(|_| candidates.len() < MAX_CANDIDATES)?;
-        let gap = self.may_go_on(last, sent, same_port(last))?;
+        let least = self.may_go_on(last, sent, same_port(last))?;
         let step = self.walk.step(&last.name, &question.qname)?;
-        let plausible = step.strength == Strength::Strong || gap <= Wait::Grace.length();
-        plausible.then(|| (Fit::Next(step), same_port(last)))
+        (step.strength >= least).then(|| (Fit::Next(step), same_port(last)))
     }
 
-    /// Did the last candidate end in a way after which a stub resolver asks the next? Gives the time since then.
-    fn may_go_on(&self, last: &Candidate, sent: &Sent, same_port: bool) -> Option<Duration> {
+    /// Did the last candidate end in a way after which a stub resolver asks the next? Gives how sure it must be that it
+    /// is this one.
+    fn may_go_on(&self, last: &Candidate, sent: &Sent, same_port: bool) -> Option<Strength> {
         let types = Types::of(last);
         if types.open {
-            let given_up = last
-                .asks
-                .iter()
-                .all(|ask| ask.reply != Reply::Waiting || sent.time.since(ask.last_sent()) >= GIVEN_UP);
+            let given_up = last.asks.iter().all(|ask| {
+                ask.reply != Reply::Waiting || GIVEN_UP.contains(&sent.time.since(ask.last_sent()))
+            });
             // BusyBox nslookup asks all candidates at once, from one port.
             let burst = same_port && sent.time.since(last.asks.last()?.sent) <= Wait::Grace.length();
-            return (given_up || burst).then_some(Duration::ZERO);
+            return (given_up || burst).then_some(Strength::Strong);
         }
         // musl takes NXDOMAIN of either for the whole name (facts.md section 1.2).
         let lost = types.any(Verdict::NxDomain);
-        let answered = types.any(Verdict::Answer);
-        (!answered || lost).then(|| sent.time.since(self.last))
+        if types.any(Verdict::Answer) && !lost {
+            return None;
+        }
+        let at_once = sent.time.since(self.last) <= Wait::Grace.length();
+        Some(if at_once { Strength::Weak } else { Strength::Strong })
     }
 
     /// Takes a query that [`Self::fits`].
@@ -205,8 +210,8 @@ impl Open {
         let lookup = &mut self.lookup;
         if let Some(last) = lookup.candidates.last() {
             let waiting = last.asks.iter().any(|ask| ask.reply == Reply::Waiting);
-            self.burst |=
-                waiting && sent.time.since(last.asks.last().map_or(sent.time, |ask| ask.sent)) < GIVEN_UP;
+            self.burst |= waiting
+                && sent.time.since(last.asks.last().map_or(sent.time, |ask| ask.sent)) < *GIVEN_UP.start();
         }
         if step.base_labels != lookup.base.label_count() || step.as_is {
             lookup.base = question.qname.first_labels(step.base_labels);
@@ -343,8 +348,8 @@ impl Open {
         if types.is_negative() { Stand::After(Wait::Next) } else { Stand::After(Wait::Grace) }
     }
 
-    /// The lookup, with what only its end tells.
-    pub(super) fn end(self) -> (Lookup, Walk) {
+    /// The lookup, with what only its end tells. `cut`: it did not end by itself, so nobody knows what would have come.
+    pub(super) fn end(self, cut: bool) -> (Lookup, Walk) {
         let Self { mut lookup, walk, burst, .. } = self;
         let last = lookup.candidates.len().saturating_sub(1);
         let answers = |candidate: &Candidate| Types::of(candidate).any(Verdict::Answer);
@@ -368,11 +373,8 @@ impl Open {
         };
         lookup.search = walk.known.search.clone();
         let walked = !walk.as_is && (walk.position.is_some() || lookup.candidates.len() > 2);
-        if lookup.outcome == LookupOutcome::NoData
-            && walked
-            && !walk.ambiguous
-            && stops(lookup.candidates.last())
-        {
+        let stopped = walked && !walk.ambiguous && !burst && !cut && stops(lookup.candidates.last());
+        if lookup.outcome == LookupOutcome::NoData && stopped {
             lookup.outcome = LookupOutcome::Stopped;
             lookup.remaining = remaining(&lookup, &walk);
         }
@@ -485,6 +487,7 @@ fn ask(sent: &Sent, qtype: RecordType) -> Ask {
         id: sent.header.id,
         qtype,
         edns: sent.edns.map(|edns| edns.udp_payload_size),
+        authentic_data: sent.header.authentic_data(),
         sent: sent.time,
         again: Vec::new(),
         reply: Reply::Waiting,
@@ -504,15 +507,15 @@ fn repeats(candidate: &Candidate, sent: &Sent, qtype: RecordType, last: Timestam
                 || ask.transport != sent.parties.transport
                 || ask.client_port == sent.parties.client.port()
                 || ask.reply != Reply::Waiting
-                || sent.time.since(ask.last_sent()) >= GIVEN_UP)
+                || sent.time.since(ask.last_sent()) >= *GIVEN_UP.start())
     };
     if is_repetition(latest) || same.any(is_repetition) {
         return true;
     }
-    let at_once = sent.time.since(last) <= Wait::Grace.length();
+    let at_once = sent.time.since(last) <= AT_ONCE;
     match &latest.reply {
-        Reply::Waiting => (GO_RETRY.0..=GO_RETRY.1).contains(&sent.time.since(latest.last_sent())),
-        Reply::Unanswered(_) | Reply::Unseen => at_once,
+        Reply::Waiting => GO_RETRY.contains(&sent.time.since(latest.last_sent())),
+        Reply::Unanswered(_) | Reply::Unseen => false,
         Reply::Answered(answer) if !answer.is_usable() => at_once,
         // glibc repeats the pair from a new port while its buffer grows (facts.md section 8).
         Reply::Answered(_) => {

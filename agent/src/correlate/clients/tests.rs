@@ -292,6 +292,22 @@ fn a_search_that_stops_at_nodata_says_what_was_left() {
 }
 
 #[test]
+fn who_stops_looking_within_the_second_cannot_say_that_it_stopped() {
+    let list = "search a.example b.example\noptions ndots:5\n";
+    let mut bench = Bench::with(list);
+    bench.play(&["0 1:1000 7 db.a.example A=nd AAAA=nd"]);
+    let Bench { clients, said, .. } = &mut bench;
+    clients.finish(Timestamp::from_nanos(900_000_000), &mut |lookup| said.push(tell(&lookup)));
+    assert_eq!(bench.said, ["db. nodata 1 ms 2/0 a.example. resolv_conf"]);
+    let stopped = "db. stopped 1 ms 2/0 a.example. resolv_conf, left db.b.example. db.";
+    check_with(Bench::with(list), &["0 1:1000 7 db.a.example A=nd AAAA=nd"], &[stopped]);
+    // With fewer ndots it may as well be the name itself, in full.
+    let list = list.replace("ndots:5", "ndots:2");
+    let nodata = "db. nodata 1 ms 2/0 a.example. resolv_conf";
+    check_with(Bench::with(&list), &["0 1:1000 7 db.a.example A=nd AAAA=nd"], &[nodata]);
+}
+
+#[test]
 fn one_that_goes_on_within_a_second_did_not_stop() {
     let late = "900 1:1003 13 api.stripe.example A=ans AAAA=nd";
     check(&[WALK[0], WALK[1], WALK[2], late], &[&format!("{WALKED} inferred").replace(" 7 ms", " 901 ms")]);

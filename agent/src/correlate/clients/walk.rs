@@ -25,12 +25,12 @@ pub(super) struct Knowledge {
 }
 
 /// How sure it is that a name is the next candidate of a lookup.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Strength {
-    /// The search list says so, or the shape of the names.
-    Strong,
     /// They begin alike, and one failed just before the other was asked.
     Weak,
+    /// The search list says so, or the shape of the names.
+    Strong,
 }
 
 /// A further candidate.
@@ -86,10 +86,13 @@ impl Walk {
             None => true,
         };
         if base > 0 && searched && qname.is_below(first) {
-            walk.ambiguous = match (walk.known.ndots, walk.known.walked_dots) {
-                (Some(ndots), _) => dots(labels) >= usize::from(ndots),
-                (None, walked) => walked.is_none_or(|walked| dots(labels) > walked),
-            };
+            // Hardly anybody writes a name of three labels and his own domain behind it in full.
+            let long = base >= 3;
+            walk.ambiguous = !long
+                && match (walk.known.ndots, walk.known.walked_dots) {
+                    (Some(ndots), _) => dots(labels) >= usize::from(ndots),
+                    (None, walked) => walked.is_none_or(|walked| dots(labels) > walked),
+                };
             walk.base_labels = base;
             walk.position = Some(0);
             walk.as_is = false;
@@ -169,7 +172,9 @@ impl Walk {
             return None;
         }
         if labels < of_last && last.is_below(&qname.parent(base)) {
-            return step(base, false, Strength::Strong);
+            // One label in common at either end is little: `www.example.test` and `www.test`.
+            let strength = if labels - base >= 2 { Strength::Strong } else { Strength::Weak };
+            return step(base, false, strength);
         }
         let at_end = || {
             let known = self.known.search.as_ref().map_or(0, |search| search.len());

@@ -328,8 +328,8 @@ impl Recording {
         if self.latest == self.told {
             self.unchanged = Some(time);
         } else {
-            self.told.clone_from(&self.latest);
             self.write_reading(time);
+            self.told.clone_from(&self.latest);
         }
     }
 
@@ -339,6 +339,8 @@ impl Recording {
             let reading = Reading { begun: self.begun, time, counters: self.latest.since(&self.base) };
             pcapng::custom(&mut self.buffer, ENTERPRISE, &reading.to_json());
         }
+        // These are told once.
+        self.latest.forget_recent();
     }
 
     fn write(&mut self) -> Result<(), RecordError> {

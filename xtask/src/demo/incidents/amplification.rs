@@ -10,7 +10,8 @@ use serde_json::Value;
 use super::catalogue::INCIDENT_LIMIT;
 use super::diagnose::{Diagnosis, Report};
 use super::findings::{Severity, Watch};
-use super::incident::{Expected, Line, Run, Silent, Started};
+use super::incident::{Expected, Line, Silent};
+use super::run::{Run, Started, wait_for};
 use super::{CLIENT_LIMIT, Stage, wait};
 use crate::child;
 use crate::demo::agent::Agent;
@@ -88,10 +89,7 @@ fn crawl(stage: &Stage, watch: &mut Watch, clients: &[(&'static str, Client)]) -
         let run = Run::of(stage.lab, pod, *client, &sites, ROUNDS)?;
         started.push(Started::start(run, &format!("amplification-{}", pod.replace('/', "-")))?);
     }
-    child::wait_until(CLIENT_LIMIT, || {
-        watch.poll()?;
-        started.iter_mut().try_fold(true, |all, client| Ok(all & client.has_ended()?))
-    })?;
+    wait_for(&mut started, watch, CLIENT_LIMIT)?;
     Ok(())
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::findings::Severity;
-use super::incident::{Expected, Incident, Run, Silent};
+use super::incident::{Expected, Incident, Silent};
+use super::run::Run;
 use crate::lab::{Client, FRAGMENTED, Lab, PAIR_CONFLICT, Rounds, SERVFAIL, SERVICE_IP, SLOW, WRONG_SOURCE};
 
 /// The names of all of them, in the order of the show.

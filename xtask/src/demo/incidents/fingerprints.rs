@@ -7,9 +7,9 @@ use anyhow::Result;
 use super::catalogue::INCIDENT_LIMIT;
 use super::diagnose::Diagnosis;
 use super::findings::{Severity, Watch};
-use super::incident::{Expected, Line, Run, Silent, Started};
+use super::incident::{Expected, Line, Silent};
+use super::run::{Run, Started, wait_for};
 use super::{CLIENT_LIMIT, Stage, wait};
-use crate::child;
 use crate::demo::heading;
 use crate::lab::{Client, Rounds, SERVICE_IP};
 
@@ -47,10 +47,7 @@ pub fn run(stage: &Stage, watch: &mut Watch) -> Result<Vec<Line>> {
         let run = Run::of(stage.lab, pod, *client, NAMES, ROUNDS)?;
         clients.push(Started::start(run, &format!("fingerprints-{}", client.name()))?);
     }
-    child::wait_until(CLIENT_LIMIT, || {
-        watch.poll()?;
-        clients.iter_mut().try_fold(true, |all, client| Ok(all & client.has_ended()?))
-    })?;
+    wait_for(&mut clients, watch, CLIENT_LIMIT)?;
     wait(watch, Duration::from_secs(1))?;
     let report = diagnosis.finish()?;
     let mut lines = Vec::new();

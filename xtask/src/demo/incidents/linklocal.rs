@@ -13,7 +13,8 @@ use anyhow::{Context, Result};
 use super::catalogue::INCIDENT_LIMIT;
 use super::diagnose::{Diagnosis, Report};
 use super::findings::{Severity, Watch};
-use super::incident::{Expected, Line, Run, Started};
+use super::incident::{Expected, Line};
+use super::run::{Run, Started, wait_for};
 use super::{Stage, wait};
 use crate::child::{self, Running};
 use crate::demo::agent::Agent;
@@ -146,10 +147,7 @@ fn load(stage: &Stage, watch: &mut Watch, name: &str, server: &str, questions: &
     for (number, run) in runs.into_iter().enumerate() {
         started.push(Started::start(run, &format!("linklocal-{name}-{number}"))?);
     }
-    child::wait_until(Duration::from_secs(u64::from(SECONDS) + 20), || {
-        watch.poll()?;
-        started.iter_mut().try_fold(true, |all, client| Ok(all & client.has_ended()?))
-    })?;
+    wait_for(&mut started, watch, Duration::from_secs(u64::from(SECONDS) + 20))?;
     started[..2].iter().try_for_each(Started::show_statistics)
 }
 

@@ -289,11 +289,21 @@ fn what_stands_beside_the_packets_is_read() {
             Some(Place { ifindex, kind, direction, local_socket: Some(local_socket) })
         };
         let expected = [place(Direction::Ingress, false), place(Direction::Egress, true), None, None];
+        let mut readings = Vec::new();
+        let mut next = |recorded: &mut Recorded| loop {
+            match pcapng.next(&mut window, recorded) {
+                Err(Stop::Reading) => readings.extend(recorded.take_reading()),
+                other => return other.map(|frame| frame.place),
+            }
+        };
         for expected in expected {
-            assert_eq!(pcapng.next(&mut window, &mut recorded).unwrap().place, expected);
+            assert_eq!(next(&mut recorded).unwrap(), expected);
         }
         assert_eq!(recorded.names().get(Ifindex(8)), None);
-        assert!(matches!(pcapng.next(&mut window, &mut recorded), Err(Stop::End)));
+        assert!(matches!(next(&mut recorded), Err(Stop::End)));
+        // Each reading is told when it is met, and once.
+        assert_eq!(readings.iter().map(|(_, counters)| counters.seen).collect::<Vec<_>>(), [5]);
+        assert_eq!(recorded.take_reading(), None);
         assert_eq!(recorded.names().get(Ifindex(8)).as_deref(), Some("eth0"));
         assert_eq!(recorded.counters().map(|counters| counters.seen), Some(5));
     }
