@@ -2,10 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
 /// The program with a capture on its standard input.
@@ -99,8 +100,8 @@ input.
    10.0.0.2 answers A of host.corp.test. with NODATA, without the SOA record
    that belongs there.
    Seen 3 times from 22:13:20 to 22:13:26. Confidence high.
-   Without it nobody knows who says no, and nobody may cache it (RFC 2308
-   sections 2.2 and 5).
+   - Without it nobody knows who says no, and nobody may cache it (RFC 2308
+     sections 2.2 and 5)
    In numbers: name host.corp.test.
    One example:
      10.0.0.1:40000 and 10.0.0.2:53 over udp
@@ -275,4 +276,29 @@ fn every_finding_is_explained() {
     assert_eq!((output.status.code(), text(&output.stdout)), (Some(2), String::new()));
     let told = text(&output.stderr);
     assert!(told.contains("`serfvail`; the nearest is `servfail`"), "{told}");
+}
+
+/// Ctrl-C ends a live run early, and the report comes all the same.
+#[test]
+fn a_signal_ends_the_capture_early() {
+    if !rustix::process::geteuid().is_root() {
+        return println!("skipped: needs root");
+    }
+    let mut child = Command::new(env!("CARGO_BIN_EXE_nslookout"))
+        .args(["diagnose", "-i", "lo", "--port", "5999", "--for", "300s"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = BufReader::new(child.stderr.take().unwrap()).lines();
+    let begun = told.any(|line| line.unwrap().contains("the report comes in 300 s; Ctrl-C ends it early"));
+    assert!(begun);
+    rustix::process::kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let report = text(&output.stdout);
+    assert!(
+        report.starts_with("Nothing wrong was found in 0 queries (0 lookups), lo: no DNS packet"),
+        "{report}"
+    );
 }

@@ -40,7 +40,7 @@ impl FindingLines {
             self.paint(finding.severity, &format!("{:<8}", finding.severity.as_str())),
             finding.id.as_str(),
             whom(&finding.subject, names),
-            finding.details.summary,
+            finding.details.summary.trim_end_matches('.'),
             finding.confidence.as_str(),
             times(finding.count),
         );
@@ -55,8 +55,8 @@ impl FindingLines {
     pub fn evidence(&self, finding: &Finding, indent: usize) -> String {
         let details = &finding.details;
         let mut text = String::new();
-        if !details.because.is_empty() {
-            wrap(&mut text, &details.because.join(" "), indent, indent);
+        for why in &details.because {
+            wrap(&mut text, &format!("- {}", why.trim_end_matches('.')), indent, indent + 2);
         }
         if !details.numbers.is_empty() {
             let numbers: Vec<String> = details.numbers.iter().map(number).collect();

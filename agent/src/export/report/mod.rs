@@ -137,7 +137,7 @@ impl Diagnosis<'_> {
             finding.id.as_str(),
             whom(&finding.subject, self.names)
         )?;
-        wrap(out, &finding.details.summary, 3, 3);
+        wrap(out, &format!("{}.", finding.details.summary.trim_end_matches('.')), 3, 3);
         let (first, last) = (finding.first_seen, finding.last_seen);
         let clock = |time| clock(time, &lines.zone, "%H:%M:%S");
         let mut when = match clock(first) == clock(last) {
@@ -251,11 +251,11 @@ impl Diagnosis<'_> {
     }
 }
 
-/// `musl 2 (10.1.0.5, 10.1.0.6)`.
+/// `2 musl (10.1.0.5, 10.1.0.6)`.
 fn some_of(what: &str, clients: &[String]) -> String {
     let some = clients.iter().take(MOST_CLIENTS).cloned().collect::<Vec<_>>().join(", ");
     let more = if clients.len() > MOST_CLIENTS { ", …" } else { "" };
-    format!("{what} {} ({some}{more})", clients.len())
+    format!("{} {what} ({some}{more})", clients.len())
 }
 
 /// A word as a shell takes it.
