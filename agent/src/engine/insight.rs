@@ -150,6 +150,7 @@ impl Insight {
             servers: &self.servers,
             what_if: &self.what_if,
             cache: self.cache.savings(),
+            clients: &self.clients,
             fallbacks: &self.fallbacks,
         };
         self.findings.tick(watermark, ground, &mut |change| emit(Report::Finding(*change)));
@@ -208,6 +209,7 @@ impl Insight {
             servers: &self.servers,
             what_if: &self.what_if,
             cache: self.cache.savings(),
+            clients: &self.clients,
             fallbacks: &self.fallbacks,
         };
         self.findings.show(now, shown, ground, &mut |change| emit(Report::Finding(*change)));

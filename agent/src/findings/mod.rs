@@ -6,6 +6,7 @@
 //! A rule that rests on "nothing followed" asks [`Desk::lost`] how many packets were lost there and then, and fires only
 //! where its evidence exceeds its threshold plus that; else it says so with [`Desk::hold_back`].
 
+mod cluster;
 mod conntrack_race;
 mod deep_cname;
 mod example;
@@ -44,6 +45,7 @@ use std::time::Duration;
 
 use crate::capture::counters::CaptureCounters;
 use crate::capture::frame::{Ifindex, Timestamp};
+use crate::correlate::clients::Clients;
 use crate::correlate::fallback::{Attempt, Fallback, Fallbacks};
 use crate::correlate::linklocal::LinkLocalSecond;
 use crate::correlate::lookups::Lookup;
@@ -158,6 +160,8 @@ pub struct Context<'a> {
     pub what_if: &'a WhatIf,
     /// What a node-local cache would have saved.
     pub cache: CacheSavings,
+    /// What is known of each client.
+    pub clients: &'a Clients,
     /// The queries of the last moments.
     pub fallbacks: &'a Fallbacks,
 }
@@ -236,6 +240,8 @@ pub struct Ground<'a> {
     pub what_if: &'a WhatIf,
     /// What a node-local cache would have saved.
     pub cache: CacheSavings,
+    /// What is known of each client.
+    pub clients: &'a Clients,
     /// The queries of the last moments.
     pub fallbacks: &'a Fallbacks,
 }
@@ -290,8 +296,9 @@ impl Findings {
         ground: Ground<'_>,
         emit: &mut dyn FnMut(&Change<'_>),
     ) {
-        let Ground { servers, what_if, cache, fallbacks } = ground;
-        let context = Context { now, thresholds: &self.thresholds, servers, what_if, cache, fallbacks };
+        let Ground { servers, what_if, cache, clients, fallbacks } = ground;
+        let thresholds = &self.thresholds;
+        let context = Context { now, thresholds, servers, what_if, cache, clients, fallbacks };
         let mut desk = Desk { context, losses: &self.losses, ledger: &mut self.ledger, emit };
         for detector in &mut self.detectors {
             match shown {
@@ -325,6 +332,8 @@ impl Findings {
 }
 
 #[cfg(test)]
-pub(crate) mod bench;
+mod bench;
+#[cfg(test)]
+mod played;
 #[cfg(test)]
 mod tests;

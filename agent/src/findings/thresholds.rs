@@ -13,6 +13,21 @@ pub struct Repetition {
     pub within: Duration,
 }
 
+/// `search-amplification` (facts.md section 3.5).
+#[derive(Clone, Copy, Debug)]
+pub struct Amplification {
+    /// What is summed: 60 s.
+    pub within: Duration,
+    /// Lookups of one client: 50.
+    pub lookups: u64,
+    /// Share of its queries that are wasted: 0.5.
+    pub waste: f64,
+    /// Different names among them: 6, for health checks ask for a few.
+    pub names: usize,
+    /// Lookups of one client that asks a cache on its own node: 600, since there a query costs next to nothing.
+    pub lookups_at_cache: u64,
+}
+
 /// `truncated-no-tcp` and what else rests on truncated responses (facts.md section 3.1).
 #[derive(Clone, Copy, Debug)]
 pub struct Truncation {
@@ -87,6 +102,8 @@ pub struct Thresholds {
     pub close_after: Duration,
     /// How often something must happen.
     pub repetition: Repetition,
+    /// Queries wasted on the search list.
+    pub amplification: Amplification,
     /// Truncated responses.
     pub truncated: Truncation,
     /// TCP that does not get through.
@@ -108,6 +125,13 @@ impl Default for Thresholds {
         Self {
             close_after: Duration::from_secs(300),
             repetition: Repetition { of_one_name: 2, of_one_client: 3, within: Duration::from_secs(60) },
+            amplification: Amplification {
+                within: Duration::from_secs(60),
+                lookups: 50,
+                waste: 0.5,
+                names: 6,
+                lookups_at_cache: 600,
+            },
             truncated: Truncation { udp_limit: 512, comes_back: Duration::from_secs(2) },
             tcp: Blocking { silence: Duration::from_secs(3) },
             race: Race {
