@@ -113,6 +113,9 @@ impl Insight {
         fallbacks.event(event, &mut |what| known.followed.push(what));
         clients.event(event, &mut |lookup| known.lookups.push(lookup));
         self.tell(now, emit);
+        for repeat in self.cache.take_repeats() {
+            self.show(now, Shown::Repeat(&repeat), emit);
+        }
         if !is_ordinary(event) {
             self.show(now, Shown::Event(event), emit);
         }

@@ -9,6 +9,7 @@
 mod cluster;
 mod conntrack_race;
 mod deep_cname;
+mod evidence;
 mod example;
 mod finding;
 mod fragmented;
@@ -50,7 +51,7 @@ use crate::correlate::fallback::{Attempt, Fallback, Fallbacks};
 use crate::correlate::linklocal::LinkLocalSecond;
 use crate::correlate::lookups::Lookup;
 use crate::correlate::servers::Servers;
-use crate::correlate::shadow_cache::CacheSavings;
+use crate::correlate::shadow_cache::{CacheSavings, Repeat};
 use crate::correlate::what_if::WhatIf;
 use crate::correlate::{ClientId, Event, Outcome};
 use crate::dns::Rcode;
@@ -87,6 +88,9 @@ pub trait Detector: Send {
 
     /// A second of link-local packets is over.
     fn linklocal(&mut self, _second: &LinkLocalSecond, _desk: &mut Desk<'_>) {}
+
+    /// A client asked the same again and again, before its answer was over.
+    fn repeat(&mut self, _repeat: &Repeat, _desk: &mut Desk<'_>) {}
 
     /// A second of the capture is over.
     fn second(&mut self, _desk: &mut Desk<'_>) {}
@@ -259,6 +263,8 @@ pub enum Shown<'a> {
     Attempt(&'a Attempt),
     /// A second of link-local packets is over.
     LinkLocal(&'a LinkLocalSecond),
+    /// A client asked the same again and again.
+    Repeat(&'a Repeat),
     /// A second of the capture is over.
     Second,
     /// The capture is over.
@@ -307,6 +313,7 @@ impl Findings {
                 Shown::Fallback(fallback) => detector.fallback(fallback, &mut desk),
                 Shown::Attempt(attempt) => detector.attempt(attempt, &mut desk),
                 Shown::LinkLocal(second) => detector.linklocal(second, &mut desk),
+                Shown::Repeat(repeat) => detector.repeat(repeat, &mut desk),
                 Shown::Second => detector.second(&mut desk),
                 Shown::End => detector.end(&mut desk),
             }
