@@ -196,6 +196,8 @@ impl Insight {
                     self.show(now, Shown::Fallback(&fallback), emit);
                 }
                 Followed::Attempt(attempt) => self.show(now, Shown::Attempt(&attempt), emit),
+                Followed::Disagreement(what) => self.show(now, Shown::Disagreement(&what), emit),
+                Followed::Reuse(reuse) => self.show(now, Shown::Reuse(&reuse), emit),
             }
         }
         for lookup in known.lookups.drain(..) {

@@ -47,7 +47,7 @@ use std::time::Duration;
 use crate::capture::counters::CaptureCounters;
 use crate::capture::frame::{Ifindex, Timestamp};
 use crate::correlate::clients::Clients;
-use crate::correlate::fallback::{Attempt, Fallback, Fallbacks};
+use crate::correlate::fallback::{Attempt, Disagreement, Fallback, Fallbacks, Reuse};
 use crate::correlate::linklocal::LinkLocalSecond;
 use crate::correlate::lookups::Lookup;
 use crate::correlate::servers::Servers;
@@ -85,6 +85,12 @@ pub trait Detector: Send {
 
     /// A TCP connection did not come about.
     fn attempt(&mut self, _attempt: &Attempt, _desk: &mut Desk<'_>) {}
+
+    /// Two servers that were asked at once disagree.
+    fn disagreement(&mut self, _disagreement: &Disagreement, _desk: &mut Desk<'_>) {}
+
+    /// Two questions are open under one ID and port.
+    fn reuse(&mut self, _reuse: &Reuse, _desk: &mut Desk<'_>) {}
 
     /// A second of link-local packets is over.
     fn linklocal(&mut self, _second: &LinkLocalSecond, _desk: &mut Desk<'_>) {}
@@ -261,6 +267,10 @@ pub enum Shown<'a> {
     Fallback(&'a Fallback),
     /// A TCP connection did not come about.
     Attempt(&'a Attempt),
+    /// Two servers that were asked at once disagree.
+    Disagreement(&'a Disagreement),
+    /// Two questions are open under one ID and port.
+    Reuse(&'a Reuse),
     /// A second of link-local packets is over.
     LinkLocal(&'a LinkLocalSecond),
     /// A client asked the same again and again.
@@ -312,6 +322,8 @@ impl Findings {
                 Shown::Event(event) => detector.event(event, &mut desk),
                 Shown::Fallback(fallback) => detector.fallback(fallback, &mut desk),
                 Shown::Attempt(attempt) => detector.attempt(attempt, &mut desk),
+                Shown::Disagreement(what) => detector.disagreement(what, &mut desk),
+                Shown::Reuse(reuse) => detector.reuse(reuse, &mut desk),
                 Shown::LinkLocal(second) => detector.linklocal(second, &mut desk),
                 Shown::Repeat(repeat) => detector.repeat(repeat, &mut desk),
                 Shown::Second => detector.second(&mut desk),

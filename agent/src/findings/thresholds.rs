@@ -105,7 +105,9 @@ pub struct Race {
     pub musl: (Duration, Duration),
     /// glibc begins again with the first query: 4.9 to 5.2 s after; the second follows its response.
     pub glibc: (Duration, Duration),
-    /// A server that is not slow answers within this time: 1 s.
+    /// The other half is answered within this time: 1 s.
+    pub at_once: Duration,
+    /// The repeat is answered within this time, or twice that of the other half: 100 ms.
     pub prompt: Duration,
     /// A second answer that comes within this time shows that nothing was lost: 3 s, longer than musl's 2.5 s.
     pub second_answer: Duration,
@@ -118,6 +120,10 @@ pub struct Race {
 pub struct Lateness {
     /// No stub resolver waits longer for an answer by default: 5 s (facts.md section 1.3).
     pub given_up: Duration,
+    /// A query from another port so much later is a repeat: 0.9 s, as `timeout:1` of resolv.conf(5) has it.
+    pub repeat: Duration,
+    /// An answer so long after a repeat is for no copy in time: 1 s.
+    pub after_repeat: Duration,
 }
 
 /// `id-reuse` by one port for hours (facts.md section 3.8 P13).
@@ -208,11 +214,16 @@ impl Default for Thresholds {
                 pair: Duration::from_millis(1),
                 musl: (Duration::from_millis(2400), Duration::from_millis(2600)),
                 glibc: (Duration::from_millis(4900), Duration::from_millis(5200)),
-                prompt: Duration::from_secs(1),
+                at_once: Duration::from_secs(1),
+                prompt: Duration::from_millis(100),
                 second_answer: Duration::from_secs(3),
                 events: 3,
             },
-            late: Lateness { given_up: Duration::from_secs(5) },
+            late: Lateness {
+                given_up: Duration::from_secs(5),
+                repeat: Duration::from_millis(900),
+                after_repeat: Duration::from_secs(1),
+            },
             port: FixedPort { kept: Duration::from_secs(3600), queries: 200, ids: 32 },
             pair_conflict: PairConflictThresholds { within: Duration::from_secs(1), sure: 3 },
             deep_cname: DeepCnameThresholds { cnames: 6 },

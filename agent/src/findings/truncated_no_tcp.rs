@@ -54,6 +54,8 @@ fn is_meant(fallback: &Fallback, desk: &Desk<'_>) -> bool {
     fallback.edns.is_none_or(|size| size <= limit)
         && !fallback.authentic_data
         && fallback.fingerprint.stub != Stub::BusyboxNslookup
+        // No other getaddrinfo leaves it at that: it is nslookup of BusyBox with another libc, or a tool.
+        && !(fallback.fingerprint.stub == Stub::Unknown && fallback.fingerprint.not_musl)
 }
 
 impl TruncatedNoTcp {
