@@ -151,6 +151,8 @@ pub fn is_ordinary(event: &Event) -> bool {
                     && !response.fragmented
                     && response.length <= 512
                     && response.header.counts[1] < 6
+                    // Aliases without an end.
+                    && !(response.header.counts[1] > 1 && !response.authority_soa && response.is_nodata())
             }
             _ => false,
         },
@@ -207,6 +209,11 @@ impl Desk<'_> {
     /// grows worse or surer, and otherwise once a second at most.
     pub fn raise(&mut self, sighting: Sighting, details: impl FnOnce() -> Details) {
         self.ledger.raise(self.context.now, sighting, details, self.emit);
+    }
+
+    /// Is such a finding open? The sighting that opens one counts those before it, too.
+    pub fn is_open(&self, id: FindingId, subject: Subject) -> bool {
+        self.ledger.is_open(id, subject)
     }
 
     /// Packets lost at the interface of a client between two times, by the last reading before and the first after;
@@ -345,6 +352,8 @@ impl Findings {
     }
 }
 
+#[cfg(test)]
+mod bench;
 #[cfg(test)]
 mod played;
 #[cfg(test)]

@@ -41,7 +41,8 @@ pub(super) fn play_with<S: AsRef<str>>(
         fallbacks: &fallbacks,
     };
     for mut lookup in lookups {
-        lookup.fingerprint = Fingerprint { stub, confidence: Confidence::High, because: "it is played" };
+        lookup.fingerprint =
+            Fingerprint { stub, confidence: Confidence::High, because: "it is played", not_musl: false };
         change(&mut lookup);
         findings.show(lookup.ended, Shown::Lookup(&lookup), ground, &mut |_| {});
     }
