@@ -9,18 +9,19 @@
 mod learned;
 mod open;
 mod table;
+mod tickets;
 mod walk;
 
-use std::hash::{BuildHasher, Hash as _, Hasher as _};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hashlink::{DefaultHashBuilder, LinkedHashMap};
+use hashlink::LinkedHashMap;
 
 use self::learned::Learned;
-use self::open::{Fit, Open, Stand, Wait};
+use self::open::{Fit, Open, Place, Stand, Wait};
 use self::table::{List, Slot, Table};
+use self::tickets::{Ticket, Tickets};
 use self::walk::Knowledge;
 use super::fingerprint::{Fingerprint, Habits};
 use super::lookups::{Lookup, Reply};
@@ -28,7 +29,7 @@ use super::resolv_conf::{ResolvConf, SearchSource};
 use super::{ClientId, Event, Outcome, Parties, Sent, Stray, Transaction};
 use crate::capture::frame::Timestamp;
 use crate::dns::{Question, RecordType};
-use crate::maps::Map;
+use crate::maps::{Map, Seed, mix};
 
 /// A stub resolver that goes on through its search list does so within this time (facts.md section 3.2).
 pub const SEARCH_GOES_ON: Duration = Wait::Next.length();
@@ -50,7 +51,8 @@ pub struct Clients {
     table: Table,
     told: Told,
     serial: u64,
-    hasher: DefaultHashBuilder,
+    seed: Seed,
+    tickets: Tickets,
 }
 
 /// One client.
@@ -178,13 +180,15 @@ impl Clients {
         let at = match self.place(label, sent, question) {
             Some((slot, fit)) => {
                 let Some(open) = self.table.get_mut(slot) else { return };
-                open.join(fit, sent, question);
+                if let Some(place) = open.join(fit, sent, question) {
+                    self.tickets.note(sent.number, slot, open.serial, place);
+                }
                 open.client
             }
             None => self.begin(id, label, sent, question, emit),
         };
         if let Some(client) = self.clients.get_mut(at as usize) {
-            client.habits.sent(sent);
+            client.habits.sent(sent, label);
         }
     }
 
@@ -220,7 +224,8 @@ impl Clients {
         self.serial += 1;
         let mut open = Open::begin(id, at, sent, question, client.knowledge());
         (open.label, open.serial) = (label, self.serial);
-        self.table.insert(open, &mut client.open);
+        let slot = self.table.insert(open, &mut client.open);
+        self.tickets.note(sent.number, slot, self.serial, Place::default());
         at
     }
 
@@ -267,21 +272,19 @@ impl Clients {
     }
 
     fn closed(&mut self, transaction: &Transaction, emit: &mut dyn FnMut(Lookup)) {
-        let Transaction { parties, query, outcome, .. } = transaction;
+        let Transaction { parties, query, number, .. } = transaction;
         let Some(question) = &query.question else { return };
         let id = parties.client_id();
-        let label = self.label(&id, question);
-        let ended = transaction.ended();
-        let found = self.find(label, |open| {
-            let reply = match outcome {
-                Outcome::Answered { response, .. } => {
-                    return open.answered(parties, question, ended, response, false);
-                }
-                Outcome::Unanswered { .. } => Reply::Unanswered(ended),
-                Outcome::Unseen { .. } => Reply::Unseen,
-                Outcome::Waiting { .. } => Reply::Waiting,
-            };
-            open.ended(parties, query.header.id, question, ended, reply)
+        let known = self.tickets.find(*number).and_then(|Ticket { slot, serial, place, .. }| {
+            let open = self.table.get_mut(slot).filter(|open| open.serial == serial)?;
+            close(open, place, transaction, question).then_some((slot, open.client))
+        });
+        let found = known.or_else(|| {
+            let label = self.label(&id, question);
+            self.find(label, |open| {
+                let place = open.find(parties, query.header.id, question);
+                place.is_some_and(|place| close(open, place, transaction, question))
+            })
         });
         let at = found.map(|(_, at)| at);
         if let Some(client) = self.of(at, &id) {
@@ -293,10 +296,13 @@ impl Clients {
     }
 
     fn late(&mut self, stray: &Stray, emit: &mut dyn FnMut(Lookup)) {
-        let Some(question) = &stray.response.question else { return };
-        let label = self.label(&stray.parties.client_id(), question);
-        let found = self
-            .find(label, |open| open.answered(&stray.parties, question, stray.time, &stray.response, true));
+        let Stray { parties, time, response, .. } = stray;
+        let Some(question) = &response.question else { return };
+        let label = self.label(&parties.client_id(), question);
+        let found = self.find(label, |open| {
+            let place = open.find(parties, response.header.id, question);
+            place.is_some_and(|place| open.answered(place, question, *time, response, true))
+        });
         if let Some((slot, _)) = found {
             self.settle(slot, emit);
         }
@@ -351,19 +357,24 @@ impl Clients {
 
     /// By client, first label and kind of question: A and AAAA are asked for together, any other type alone.
     fn label(&self, id: &ClientId, question: &Question) -> u64 {
-        let mut state = self.hasher.build_hasher();
-        id.hash(&mut state);
         let addresses = matches!(question.qtype, RecordType::A | RecordType::AAAA);
-        state.write_u16(if addresses { 0 } else { question.qtype.0 });
-        if let Some(label) = question.qname.labels().next() {
-            let mut folded = [0; 64];
-            let octets = folded.get_mut(..label.len()).unwrap_or_default();
-            octets.copy_from_slice(label.get(..octets.len()).unwrap_or_default());
-            octets.make_ascii_lowercase();
-            state.write(octets);
-        }
-        state.finish()
+        let kind = if addresses { 0 } else { u64::from(question.qtype.0) };
+        let interface = id.interface.map_or(0, |interface| u64::from(interface.0));
+        let client = mix(self.seed.address(id.address), interface << 16 | kind);
+        question.qname.mix_first_label(client)
     }
+}
+
+/// Tells a lookup what came of one of its queries; `false`: it was over before.
+fn close(open: &mut Open, place: Place, transaction: &Transaction, question: &Question) -> bool {
+    let ended = transaction.ended();
+    let reply = match &transaction.outcome {
+        Outcome::Answered { response, .. } => return open.answered(place, question, ended, response, false),
+        Outcome::Unanswered { .. } => Reply::Unanswered(ended),
+        Outcome::Unseen { .. } => Reply::Unseen,
+        Outcome::Waiting { .. } => Reply::Waiting,
+    };
+    open.ended(place, ended, reply)
 }
 
 impl Told {
