@@ -34,7 +34,7 @@ use crate::maps::{Map, Seed, mix};
 /// A stub resolver that goes on through its search list does so within this time (facts.md section 3.2).
 pub const SEARCH_GOES_ON: Duration = Wait::Next.length();
 /// Clients that are kept at most.
-const MAX_CLIENTS: usize = 32_768;
+pub const MAX_CLIENTS: usize = 32_768;
 /// Open lookups that are looked at for one query, the newest first.
 const MAX_LOOKED_AT: usize = 16;
 /// Internet names (RFC 1035 section 3.2.4).

@@ -5,7 +5,7 @@
 
 use super::lookups::{Candidate, Lookup, LookupOutcome, Verdict};
 use super::search::{Given, Place, Resolver, Said, walk};
-use crate::dns::RecordType;
+use crate::dns::{Name, RecordType};
 
 /// Queries that would have been sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,8 +100,8 @@ impl<'a> Again<'a> {
             if candidate.as_is {
                 return Place::AsIs;
             }
-            let domain = candidate.name.parent(labels);
-            Place::Domain(search.iter().position(|known| *known == domain).unwrap_or_else(|| {
+            let is_domain = |known: &Name| candidate.name.is_followed_by(labels, known);
+            Place::Domain(search.iter().position(is_domain).unwrap_or_else(|| {
                 unlisted += 1;
                 unlisted - 1
             }))

@@ -235,6 +235,17 @@ impl Response {
         records.skip(before).take(self.records[section as usize].into())
     }
 
+    /// The types of the records of the answer section; costs no memory, other than [`Self::answers`].
+    pub fn answer_types(&self) -> impl Iterator<Item = RecordType> {
+        let mut at = self.answers_at;
+        let records = std::iter::from_fn(move || {
+            let record = wire::record(&self.message, at).ok()?;
+            at = record.data.end;
+            Some(record.record_type)
+        });
+        records.take(self.records[Section::Answer as usize].into())
+    }
+
     /// The options of the OPT record, in their order.
     pub fn options(&self) -> impl Iterator<Item = EdnsOption<'_>> {
         edns::options(self.message.get(self.options.clone()).unwrap_or_default())

@@ -98,8 +98,28 @@ impl Name {
 
     /// Is it `ancestor`, or below it?
     pub fn is_below(&self, ancestor: &Self) -> bool {
-        let Some(more) = self.label_count().checked_sub(ancestor.label_count()) else { return false };
-        self.0.get(self.offset(more)..).is_some_and(|tail| tail.eq_ignore_ascii_case(&ancestor.0))
+        let Some(more) = self.0.len().checked_sub(ancestor.0.len()) else { return false };
+        let ends_alike = self.0.get(more..).is_some_and(|tail| tail.eq_ignore_ascii_case(&ancestor.0));
+        // What looks like its first length may be an octet of a label.
+        ends_alike && self.is_border(more)
+    }
+
+    /// Does a label begin at this octet, or the root?
+    fn is_border(&self, octet: usize) -> bool {
+        let mut at = 0;
+        for label in self.labels() {
+            if at >= octet {
+                break;
+            }
+            at += label.len() + 1;
+        }
+        at == octet
+    }
+
+    /// Is what follows the first `labels` labels this name?
+    pub fn is_followed_by(&self, labels: usize, suffix: &Self) -> bool {
+        let tail = self.0.get(self.offset(labels)..).unwrap_or(&[0]);
+        tail.len() == suffix.0.len() && tail.eq_ignore_ascii_case(&suffix.0)
     }
 
     /// Adds the first label to a hash, whatever its case; the root has none.

@@ -6,21 +6,16 @@
 
 use std::net::SocketAddr;
 
-use hashlink::LinkedHashMap;
-
 use super::example::{of_lookup, packet};
+use super::followed::Followed;
 use super::incidents::Incidents;
 use super::remedies::{count, newer_image, remedy, text};
 use super::{
     Confidence, Desk, Details, Detector, FindingId, RemedyPlace, Severity, Sighting, Strength, Subject,
 };
 use crate::capture::frame::Timestamp;
-use crate::correlate::ClientId;
 use crate::correlate::fallback::Reuse;
 use crate::correlate::lookups::Lookup;
-
-/// Clients whose port is remembered at most; the one silent for longest gives way.
-const MAX_CLIENTS: usize = 1024;
 
 /// A client that keeps its port.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +45,7 @@ impl Port {
 #[derive(Default)]
 pub(super) struct IdReuse {
     incidents: Incidents,
-    ports: LinkedHashMap<ClientId, Port>,
+    ports: Followed<Port>,
 }
 
 impl Detector for IdReuse {
@@ -81,13 +76,10 @@ impl IdReuse {
             return;
         };
         let limits = desk.context.thresholds.port;
-        if self.ports.to_back(&lookup.client).is_none() && self.ports.len() >= MAX_CLIENTS {
-            self.ports.pop_front();
-        }
-        let new = Port { port: ask.client_port, since: ask.sent, queries: 0, ids: [0; 16] };
-        let port = self.ports.entry(lookup.client).or_insert_with(|| new);
+        let new = || Port { port: ask.client_port, since: ask.sent, queries: 0, ids: [0; 16] };
+        let Some(port) = self.ports.entry(lookup, new) else { return };
         if port.port != ask.client_port {
-            *port = new;
+            *port = new();
         }
         port.note(ask.id);
         let kept = ask.sent.since(port.since);

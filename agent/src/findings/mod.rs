@@ -12,6 +12,7 @@ mod deep_cname;
 mod evidence;
 mod example;
 mod finding;
+mod followed;
 mod fragmented;
 mod id_reuse;
 mod incidents;

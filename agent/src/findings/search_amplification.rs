@@ -6,13 +6,15 @@
 //! cache on the same node that is asked seldom.
 
 use std::collections::VecDeque;
+use std::hash::BuildHasher as _;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use hashlink::LinkedHashMap;
+use hashlink::DefaultHashBuilder;
 
 use super::cluster::is_cluster_name;
 use super::example::of_lookup;
+use super::followed::Followed;
 use super::remedies::{count, remedy, text};
 use super::thresholds::Amplification;
 use super::{
@@ -20,14 +22,11 @@ use super::{
     Sighting, Subject,
 };
 use crate::capture::frame::Timestamp;
-use crate::correlate::ClientId;
 use crate::correlate::lookups::{Lookup, LookupOutcome};
 use crate::correlate::servers::ServerWindow;
 use crate::correlate::what_if::WhatIf;
 use crate::dns::Name;
 
-/// Clients that are kept at most, about 1 KiB each; the one whose last lookup is the longest ago gives way.
-const MAX_CLIENTS: usize = 4096;
 /// Lookups are summed by spans of this length.
 const SPAN: Duration = Duration::from_secs(5);
 /// Names of a client that are kept, to tell whether there are many.
@@ -38,15 +37,16 @@ const NODE_LOCAL: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(169, 254, 20, 10))
 /// The rule.
 #[derive(Default)]
 pub(super) struct SearchAmplification {
-    clients: LinkedHashMap<ClientId, Waste>,
+    clients: Followed<Waste>,
+    hasher: DefaultHashBuilder,
 }
 
 /// What one client wasted lately.
 #[derive(Default)]
 struct Waste {
     spans: VecDeque<Span>,
-    /// External names that cost a walk, with the time of the last; the longest ago first.
-    names: VecDeque<(Name, Timestamp)>,
+    /// External names that cost a walk, by their hashes, with the time of the last; the longest ago first.
+    names: VecDeque<(u64, Timestamp)>,
 }
 
 /// A few seconds of one client.
@@ -87,18 +87,14 @@ impl Detector for SearchAmplification {
     fn lookup(&mut self, lookup: &Lookup, desk: &mut Desk<'_>) {
         let thresholds = desk.context.thresholds.amplification;
         let walked = is_walk(lookup);
-        let waste = match self.clients.to_back(&lookup.client) {
-            Some(waste) => waste,
+        let name = if walked { Some(self.hasher.hash_one(&lookup.base)) } else { None };
+        let waste = match name {
+            Some(_) => self.clients.entry(lookup, Waste::default),
             // Who never walks is not kept.
-            None if !walked => return,
-            None => {
-                if self.clients.len() >= MAX_CLIENTS {
-                    self.clients.pop_front();
-                }
-                self.clients.entry(lookup.client).or_insert_with(Waste::default)
-            }
+            None => self.clients.get_mut(lookup),
         };
-        waste.add(lookup, walked, thresholds.within);
+        let Some(waste) = waste else { return };
+        waste.add(lookup, name, thresholds.within);
         if !walked {
             return;
         }
@@ -126,7 +122,8 @@ impl Detector for SearchAmplification {
 }
 
 impl Waste {
-    fn add(&mut self, lookup: &Lookup, walked: bool, within: Duration) {
+    /// Adds a lookup; `walked`: the hash of its name where it went through the whole list.
+    fn add(&mut self, lookup: &Lookup, walked: Option<u64>, within: Duration) {
         let now = lookup.ended;
         while self.spans.front().is_some_and(|span| now.since(span.began) > within) {
             self.spans.pop_front();
@@ -137,15 +134,15 @@ impl Waste {
         let Some(Span { sum, .. }) = self.spans.back_mut() else { return };
         sum.lookups += 1;
         sum.queries += u64::from(lookup.queries);
-        if walked {
+        if let Some(base) = walked {
             sum.walks += 1;
             sum.wasted += u64::from(lookup.wasted);
             sum.what_if.add(lookup);
-            self.names.retain(|(name, at)| *name != lookup.base && now.since(*at) <= within);
+            self.names.retain(|(name, at)| *name != base && now.since(*at) <= within);
             if self.names.len() >= MAX_NAMES {
                 self.names.pop_front();
             }
-            self.names.push_back((lookup.base.clone(), now));
+            self.names.push_back((base, now));
         }
     }
 

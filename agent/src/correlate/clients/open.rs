@@ -122,6 +122,7 @@ impl Open {
         let candidates = vec![candidate(qname, walk.as_is, sent, question.qtype)];
         let lookup = Lookup {
             client,
+            place: at,
             base,
             candidates,
             winner: None,
