@@ -29,6 +29,13 @@ pub struct WhatIf {
 }
 
 impl WhatIf {
+    /// Of one lookup.
+    pub fn of(lookup: &Lookup) -> Self {
+        let mut one = Self::default();
+        one.add(lookup);
+        one
+    }
+
     /// Adds a lookup.
     pub fn add(&mut self, lookup: &Lookup) {
         if !matches!(

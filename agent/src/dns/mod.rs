@@ -188,6 +188,8 @@ pub struct Response {
     pub defect: Option<DecodeError>,
     /// A record of the type asked stands in the answer section.
     answered: bool,
+    /// CNAME records in the answer section, as many as could be read.
+    pub aliases: u16,
     /// As it was seen.
     message: Box<[u8]>,
     /// Where the answer section begins.
@@ -233,17 +235,6 @@ impl Response {
             })
         });
         records.skip(before).take(self.records[section as usize].into())
-    }
-
-    /// The types of the records of the answer section; costs no memory, other than [`Self::answers`].
-    pub fn answer_types(&self) -> impl Iterator<Item = RecordType> {
-        let mut at = self.answers_at;
-        let records = std::iter::from_fn(move || {
-            let record = wire::record(&self.message, at).ok()?;
-            at = record.data.end;
-            Some(record.record_type)
-        });
-        records.take(self.records[Section::Answer as usize].into())
     }
 
     /// The options of the OPT record, in their order.
@@ -386,6 +377,7 @@ fn message(walk: Walk, bytes: &[u8], length: usize) -> Message {
         fragmented: false,
         defect,
         answered: walk.answered,
+        aliases: walk.aliases,
         message: bytes.into(),
         answers_at: walk.answers_at,
         records: walk.records,

@@ -18,26 +18,39 @@ use crate::correlate::fallback::Reuse;
 use crate::correlate::lookups::Lookup;
 
 /// A client that keeps its port.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Port {
     port: u16,
     since: Timestamp,
     queries: u64,
-    /// Which of the last 10 bits of IDs were seen.
-    ids: [u64; 16],
+    /// The first ID.
+    first: u16,
+    /// Which of the last 10 bits of IDs were seen, the first one's apart; nearly all clients change their port at once.
+    ids: Option<Box<[u64; 16]>>,
 }
 
 impl Port {
+    fn new(port: u16, since: Timestamp) -> Self {
+        Self { port, since, queries: 0, first: 0, ids: None }
+    }
+
     fn note(&mut self, id: u16) {
         self.queries += 1;
-        if let Some(word) = self.ids.get_mut(usize::from(id >> 6) % 16) {
-            *word |= 1 << (id & 63);
+        if self.queries == 1 {
+            self.first = id;
+            return;
+        }
+        let ids = self.ids.get_or_insert_with(|| Box::new([0; 16]));
+        for id in [self.first, id] {
+            if let Some(word) = ids.get_mut(usize::from(id >> 6) % 16) {
+                *word |= 1 << (id & 63);
+            }
         }
     }
 
     /// Different IDs among those seen, at least.
     fn ids(&self) -> u32 {
-        self.ids.iter().map(|word| word.count_ones()).sum()
+        self.ids.as_ref().map_or(1, |ids| ids.iter().map(|word| word.count_ones()).sum())
     }
 }
 
@@ -76,7 +89,7 @@ impl IdReuse {
             return;
         };
         let limits = desk.context.thresholds.port;
-        let new = || Port { port: ask.client_port, since: ask.sent, queries: 0, ids: [0; 16] };
+        let new = || Port::new(ask.client_port, ask.sent);
         let Some(port) = self.ports.entry(lookup, new) else { return };
         if port.port != ask.client_port {
             *port = new();
@@ -86,16 +99,16 @@ impl IdReuse {
         if kept < limits.kept || port.queries < limits.queries || port.ids() > limits.ids {
             return;
         }
-        let (port, subject) = (*port, Subject::client(lookup.client));
+        let subject = Subject::client(lookup.client);
         let sighting = Sighting {
-            id: self.id(),
+            id: FindingId::IdReuse,
             subject,
             severity: Severity::Low,
             confidence: Confidence::Medium,
             seen: (lookup.started, lookup.ended),
             count: 1,
         };
-        desk.raise(sighting, || forgeable(lookup, &port));
+        desk.raise(sighting, || forgeable(lookup, port));
     }
 }
 
