@@ -1,8 +1,8 @@
 //! What is known of each client: its open lookups, its habits, its search list.
 //!
 //! Input: events as the client sees them ([`Parties::at_client`]); copies and echoes are passed over. Output: [`Lookup`].
-//! A query is put to an open lookup of its client whose names begin with the same label, or begins one. Bounded: the
-//! client that began no lookup for longest gives way, and so does the oldest lookup.
+//! A query is put to an open lookup of its client whose names begin with the same label, or begins one. Bounded: a
+//! client that began no lookup for long gives way, and so does the oldest lookup.
 //!
 //! [`Parties::at_client`]: super::Parties::at_client
 
@@ -15,8 +15,6 @@ mod walk;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-
-use hashlink::LinkedHashMap;
 
 use self::learned::Learned;
 use self::open::{Fit, Open, Place, Stand, Wait};
@@ -45,9 +43,11 @@ const OPCODE_QUERY: u8 = 0;
 /// All clients.
 #[derive(Debug, Default)]
 pub struct Clients {
-    /// Where each stands in `clients`; the one that began a lookup last is the last.
-    places: LinkedHashMap<ClientId, u32>,
+    /// Where each stands in `clients`.
+    places: Map<ClientId, u32>,
     clients: Vec<Client>,
+    /// Who is looked at first when one has to give way.
+    hand: usize,
     table: Table,
     told: Told,
     serial: u64,
@@ -63,6 +63,8 @@ struct Client {
     told: Option<Arc<Config>>,
     learned: Learned,
     open: List,
+    /// It began another lookup since the hand came by.
+    active: bool,
 }
 
 /// What clients were told of how they are configured.
@@ -231,8 +233,11 @@ impl Clients {
 
     /// The place of a client, known or not.
     fn client(&mut self, id: ClientId, emit: &mut dyn FnMut(Lookup)) -> u32 {
-        if let Some(at) = self.places.to_back(&id) {
-            return *at;
+        if let Some(&at) = self.places.get(&id) {
+            if let Some(client) = self.clients.get_mut(at as usize) {
+                client.active = true;
+            }
+            return at;
         }
         let told = self.told.find(id.address);
         let client = Client {
@@ -241,6 +246,7 @@ impl Clients {
             told,
             learned: Learned::default(),
             open: List::default(),
+            active: false,
         };
         if self.clients.len() < MAX_CLIENTS {
             let at = self.clients.len() as u32;
@@ -248,17 +254,32 @@ impl Clients {
             self.places.insert(id, at);
             return at;
         }
-        let Some((_, at)) = self.places.pop_front() else { return 0 };
+        let at = self.quiet();
         while let Some(slot) =
             self.clients.get(at as usize).and_then(|client| self.table.oldest_of(&client.open))
         {
             self.end(slot, true, emit);
         }
         if let Some(place) = self.clients.get_mut(at as usize) {
-            *place = client;
+            let before = std::mem::replace(place, client);
+            self.places.remove(&before.id);
         }
         self.places.insert(id, at);
         at
+    }
+
+    /// The place of a client that began no second lookup since the hand came by: a clock (Corbató 1968). A list in the order
+    /// of their lookups would cost each lookup four looks into memory.
+    fn quiet(&mut self) -> u32 {
+        for _ in 0..=self.clients.len() {
+            let at = self.hand;
+            self.hand = (at + 1) % self.clients.len().max(1);
+            match self.clients.get_mut(at) {
+                Some(client) if client.active => client.active = false,
+                _ => return at as u32,
+            }
+        }
+        self.hand as u32
     }
 
     fn again(&mut self, sent: &Sent) {

@@ -1,8 +1,10 @@
 //! What a rule keeps of each client, found by the client's place among all clients.
 //!
-//! Every lookup ends here, rule by rule: one index into a row costs a fifth of a look into a map that keeps its order. Bounded
-//! by the clients that are kept at all ([`MAX_CLIENTS`](crate::correlate::clients::MAX_CLIENTS)); a newcomer that took the
-//! place of another client finds nothing of that.
+//! Every lookup comes by here, rule after rule: an index into a row costs one look into memory, a map that keeps its order
+//! several. Bounded by the clients that are kept at all, [`MAX_CLIENTS`]; a newcomer that took the place of another client
+//! finds nothing of that.
+//!
+//! [`MAX_CLIENTS`]: crate::correlate::clients::MAX_CLIENTS
 
 use crate::correlate::ClientId;
 use crate::correlate::lookups::Lookup;
