@@ -3,7 +3,7 @@
 //! Two programs behind one address give signs of two resolvers: then nothing is said, or what prevails with less
 //! confidence.
 
-use super::habits::Signs;
+use super::signs::Signs;
 use super::{Confidence, Fingerprint, Stub};
 
 /// Pairs whose IDs are all close make musl likely: three random ones do so once in 30,000 clients (facts.md section
