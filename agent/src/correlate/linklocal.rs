@@ -49,9 +49,11 @@ pub struct LinkLocalSecond {
     pub end: Timestamp,
     /// Packets of the busiest sliding window of one second (ten buckets of 100 ms) that ended in this second.
     pub peak: u64,
-    /// Packets of that window by service.
+    /// Packets of each of the ten windows that ended in this second.
+    pub windows: [u64; 10],
+    /// Packets of the busiest window by service.
     pub services: Vec<(LinkLocalService, u64)>,
-    /// Packets that came in within that window.
+    /// Packets that came in within the busiest window.
     pub received: u64,
     /// What the driver counted as dropped since the last reading (`linklocal_allowance_exceeded`), where it counts.
     pub allowance_exceeded: Option<u64>,
@@ -184,12 +186,13 @@ impl Rates {
         self.due = None;
         for (egress, gauge) in egresses {
             gauge.judge(known, &mut |second| {
-                let gauge::Second { end, peak, services, received, exceeded } = second;
+                let gauge::Second { end, peak, windows, services, received, exceeded } = second;
                 let told = peak >= NOTEWORTHY || exceeded.is_some_and(|dropped| dropped > 0);
                 emit(LinkLocalSecond {
                     egress: *egress,
                     end,
                     peak,
+                    windows,
                     services,
                     received,
                     allowance_exceeded: exceeded,

@@ -113,6 +113,9 @@ impl Insight {
         fallbacks.event(event, &mut |what| known.followed.push(what));
         clients.event(event, &mut |lookup| known.lookups.push(lookup));
         self.tell(now, emit);
+        for repeat in self.cache.take_repeats() {
+            self.show(now, Shown::Repeat(&repeat), emit);
+        }
         if !is_ordinary(event) {
             self.show(now, Shown::Event(event), emit);
         }
@@ -150,6 +153,7 @@ impl Insight {
             servers: &self.servers,
             what_if: &self.what_if,
             cache: self.cache.savings(),
+            clients: &self.clients,
             fallbacks: &self.fallbacks,
         };
         self.findings.tick(watermark, ground, &mut |change| emit(Report::Finding(*change)));
@@ -210,6 +214,7 @@ impl Insight {
             servers: &self.servers,
             what_if: &self.what_if,
             cache: self.cache.savings(),
+            clients: &self.clients,
             fallbacks: &self.fallbacks,
         };
         self.findings.show(now, shown, ground, &mut |change| emit(Report::Finding(*change)));

@@ -4,10 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::{Engine, EngineConfig, InsightConfig, Report};
+use crate::capture::counters::CaptureCounters;
 use crate::capture::frame::{Direction, Frame, Ifindex, InterfaceKind, LinkType, Place, Timestamp};
 use crate::correlate::Event;
 use crate::dns::tests::{dotted, message, question, record};
-use crate::findings::Finding;
+use crate::findings::{Confidence, Finding, FindingId, Severity};
 
 /// When a scene begins, in seconds since the epoch.
 const BEGIN: u64 = 1_700_000_000;
@@ -122,6 +123,32 @@ impl Scene {
     pub(crate) fn tick(&mut self, millis: f64) {
         let told = &mut self.told;
         self.engine.tick(at(millis), &mut |report| told.note(&report));
+    }
+
+    /// The capture ends.
+    pub(crate) fn end(&mut self, millis: f64) {
+        let told = &mut self.told;
+        self.engine.finish(at(millis), &mut |report| told.note(&report));
+    }
+
+    /// The source tells its counters.
+    pub(crate) fn counters(&mut self, millis: f64, counters: &CaptureCounters) {
+        self.engine.counters(at(millis), counters);
+    }
+
+    /// The findings of one rule, open and closed.
+    pub(crate) fn found(&self, id: FindingId) -> Vec<Finding> {
+        let insight = self.engine.insight();
+        let all = insight.map(|insight| insight.findings().ledger().all()).unwrap_or_default();
+        all.into_iter().filter(|finding| finding.id == id).collect()
+    }
+
+    /// The one finding of a rule, with its severity and confidence.
+    pub(crate) fn expect(&self, id: FindingId, severity: Severity, confidence: Confidence) -> Finding {
+        let mut found = self.found(id);
+        assert_eq!(found.len(), 1, "{id:?}: {found:#?}");
+        assert_eq!((found[0].severity, found[0].confidence), (severity, confidence), "{:#?}", found[0]);
+        found.remove(0)
     }
 
     fn packet(

@@ -6,7 +6,7 @@ use super::Packet;
 use crate::capture::frame::Timestamp;
 use crate::correlate::fallback::{Asked, Fallback, Obstacle, Then};
 use crate::correlate::lookups::{Answer, Ask, Lookup, Reply, Verdict};
-use crate::correlate::{Outcome, Parties, Stray, Transaction};
+use crate::correlate::{Outcome, Parties, Sent, Stray, Transaction};
 use crate::dns::{Name, Question, RecordType, Response};
 use crate::packet::Transport;
 
@@ -98,18 +98,36 @@ pub(super) fn of_fallback(fallback: &Fallback) -> Vec<Packet> {
 
 /// A query and what came of it.
 pub(super) fn of_transaction(transaction: &Transaction) -> Vec<Packet> {
-    let Transaction { parties, query, first_sent, outcome, .. } = transaction;
+    let Transaction { parties, query, first_sent, sends, outcome, .. } = transaction;
     let ends = Ends { client: parties.client, server: parties.server, transport: parties.transport };
     let edns = query.edns.map(|edns| edns.udp_payload_size);
     let text = match &query.question {
         Some(question) => asked(question.qtype, &question.qname, query.header.id, edns),
         None => format!("query without a question, id {}", query.header.id),
     };
-    let mut packets = vec![ends.query(*first_sent, text)];
-    if let Outcome::Answered { response, .. } = outcome {
-        packets.push(ends.response(transaction.ended(), said(response)));
-    }
+    let again = if *sends > 1 { format!(", sent {sends} times") } else { String::new() };
+    let mut packets = vec![ends.query(*first_sent, text + &again)];
+    packets.extend(match outcome {
+        Outcome::Answered { response, .. } => Some(ends.response(transaction.ended(), said(response))),
+        Outcome::Unanswered { waited } => {
+            Some(ends.response(transaction.ended(), format!("[nothing for {:.0} s]", waited.as_secs_f64())))
+        }
+        Outcome::Unseen { .. } | Outcome::Waiting { .. } => None,
+    });
     packets
+}
+
+/// A query on its way.
+pub(super) fn of_sent(sent: &Sent) -> Packet {
+    let Sent { parties, time, question, edns, header, .. } = sent;
+    let ends = Ends { client: parties.client, server: parties.server, transport: parties.transport };
+    let text = match question {
+        Some(question) => {
+            asked(question.qtype, &question.qname, header.id, edns.map(|edns| edns.udp_payload_size))
+        }
+        None => format!("query without a question, id {}", header.id),
+    };
+    ends.query(*time, text)
 }
 
 /// The query that somebody else answered.

@@ -6,8 +6,10 @@
 //! A rule that rests on "nothing followed" asks [`Desk::lost`] how many packets were lost there and then, and fires only
 //! where its evidence exceeds its threshold plus that; else it says so with [`Desk::hold_back`].
 
+mod cluster;
 mod conntrack_race;
 mod deep_cname;
+mod evidence;
 mod example;
 mod finding;
 mod fragmented;
@@ -46,11 +48,12 @@ use std::time::Duration;
 
 use crate::capture::counters::CaptureCounters;
 use crate::capture::frame::{Ifindex, Timestamp};
+use crate::correlate::clients::Clients;
 use crate::correlate::fallback::{Attempt, Disagreement, Fallback, Fallbacks, Reuse};
 use crate::correlate::linklocal::LinkLocalSecond;
 use crate::correlate::lookups::Lookup;
 use crate::correlate::servers::Servers;
-use crate::correlate::shadow_cache::CacheSavings;
+use crate::correlate::shadow_cache::{CacheSavings, Repeat};
 use crate::correlate::what_if::WhatIf;
 use crate::correlate::{ClientId, Event, Outcome};
 use crate::dns::Rcode;
@@ -93,6 +96,9 @@ pub trait Detector: Send {
 
     /// A second of link-local packets is over.
     fn linklocal(&mut self, _second: &LinkLocalSecond, _desk: &mut Desk<'_>) {}
+
+    /// A client asked the same again and again, before its answer was over.
+    fn repeat(&mut self, _repeat: &Repeat, _desk: &mut Desk<'_>) {}
 
     /// A second of the capture is over.
     fn second(&mut self, _desk: &mut Desk<'_>) {}
@@ -145,6 +151,8 @@ pub fn is_ordinary(event: &Event) -> bool {
                     && !response.fragmented
                     && response.length <= 512
                     && response.header.counts[1] < 6
+                    // Aliases without an end.
+                    && !(response.header.counts[1] > 1 && !response.authority_soa && response.is_nodata())
             }
             _ => false,
         },
@@ -164,6 +172,8 @@ pub struct Context<'a> {
     pub what_if: &'a WhatIf,
     /// What a node-local cache would have saved.
     pub cache: CacheSavings,
+    /// What is known of each client.
+    pub clients: &'a Clients,
     /// The queries of the last moments.
     pub fallbacks: &'a Fallbacks,
 }
@@ -199,6 +209,11 @@ impl Desk<'_> {
     /// grows worse or surer, and otherwise once a second at most.
     pub fn raise(&mut self, sighting: Sighting, details: impl FnOnce() -> Details) {
         self.ledger.raise(self.context.now, sighting, details, self.emit);
+    }
+
+    /// Is such a finding open? The sighting that opens one counts those before it, too.
+    pub fn is_open(&self, id: FindingId, subject: Subject) -> bool {
+        self.ledger.is_open(id, subject)
     }
 
     /// Packets lost at the interface of a client between two times, by the last reading before and the first after;
@@ -237,6 +252,8 @@ pub struct Ground<'a> {
     pub what_if: &'a WhatIf,
     /// What a node-local cache would have saved.
     pub cache: CacheSavings,
+    /// What is known of each client.
+    pub clients: &'a Clients,
     /// The queries of the last moments.
     pub fallbacks: &'a Fallbacks,
 }
@@ -258,6 +275,8 @@ pub enum Shown<'a> {
     Reuse(&'a Reuse),
     /// A second of link-local packets is over.
     LinkLocal(&'a LinkLocalSecond),
+    /// A client asked the same again and again.
+    Repeat(&'a Repeat),
     /// A second of the capture is over.
     Second,
     /// The capture is over.
@@ -295,8 +314,9 @@ impl Findings {
         ground: Ground<'_>,
         emit: &mut dyn FnMut(&Change<'_>),
     ) {
-        let Ground { servers, what_if, cache, fallbacks } = ground;
-        let context = Context { now, thresholds: &self.thresholds, servers, what_if, cache, fallbacks };
+        let Ground { servers, what_if, cache, clients, fallbacks } = ground;
+        let thresholds = &self.thresholds;
+        let context = Context { now, thresholds, servers, what_if, cache, clients, fallbacks };
         let mut desk = Desk { context, losses: &self.losses, ledger: &mut self.ledger, emit };
         for detector in &mut self.detectors {
             match shown {
@@ -307,6 +327,7 @@ impl Findings {
                 Shown::Disagreement(what) => detector.disagreement(what, &mut desk),
                 Shown::Reuse(reuse) => detector.reuse(reuse, &mut desk),
                 Shown::LinkLocal(second) => detector.linklocal(second, &mut desk),
+                Shown::Repeat(repeat) => detector.repeat(repeat, &mut desk),
                 Shown::Second => detector.second(&mut desk),
                 Shown::End => detector.end(&mut desk),
             }
@@ -331,5 +352,9 @@ impl Findings {
     }
 }
 
+#[cfg(test)]
+mod bench;
+#[cfg(test)]
+mod played;
 #[cfg(test)]
 mod tests;

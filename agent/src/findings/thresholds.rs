@@ -13,6 +13,73 @@ pub struct Repetition {
     pub within: Duration,
 }
 
+/// `search-amplification` (facts.md section 3.5).
+#[derive(Clone, Copy, Debug)]
+pub struct Amplification {
+    /// What is summed: 60 s.
+    pub within: Duration,
+    /// Lookups of one client: 50.
+    pub lookups: u64,
+    /// Share of its queries that are wasted: 0.5.
+    pub waste: f64,
+    /// Different names among them: 6, for health checks ask for a few.
+    pub names: usize,
+    /// Lookups of one client that asks a cache on its own node: 600, since there a query costs next to nothing.
+    pub lookups_at_cache: u64,
+}
+
+/// When link-local packets near their limit (facts.md section 3.4).
+#[derive(Clone, Copy, Debug)]
+pub struct LinkLocalLimit {
+    /// Packets a second by one interface: 1024 (AWS VPC guide, AmazonDNS-concepts#vpc-dns-limits).
+    pub packets: u64,
+    /// The share of it that is a warning: 0.7.
+    pub warning: f64,
+    /// In so many seconds: 3.
+    pub seconds: usize,
+    /// Of so many: 5.
+    pub of: u64,
+    /// Queries without a response that show that the limit took effect: 5, and one in a hundred.
+    pub missing: u64,
+}
+
+/// When repetition is a storm (facts.md section 3.8, P9).
+#[derive(Clone, Copy, Debug)]
+pub struct Storm {
+    /// Repetitions of one question by one client a second: 10, for [`Storm::span`].
+    pub per_second: u64,
+    /// How long that must last: 10 s.
+    pub span: Duration,
+    /// Or the share of a client's queries that are repetitions for one name: 0.5.
+    pub share: f64,
+    /// Within this time: 60 s.
+    pub within: Duration,
+    /// With so many repetitions at least: 120, two a second.
+    pub at_least: u64,
+}
+
+/// When AAAA is asked in vain (facts.md section 3.8, P10).
+#[derive(Clone, Copy, Debug)]
+pub struct UselessAaaa {
+    /// Within this time: 10 minutes.
+    pub within: Duration,
+    /// The share of AAAA responses without an address: 0.99.
+    pub share: f64,
+    /// Of so many at least: 100.
+    pub at_least: u64,
+}
+
+/// When failures are a burst (facts.md section 3.7, P3).
+#[derive(Clone, Copy, Debug)]
+pub struct Burst {
+    /// So many: 5.
+    pub at_least: usize,
+    /// Within this time: 10 s.
+    pub within: Duration,
+    /// And this share of a server's responses: 0.2.
+    pub share: f64,
+}
+
 /// `truncated-no-tcp` and what else rests on truncated responses (facts.md section 3.1).
 #[derive(Clone, Copy, Debug)]
 pub struct Truncation {
@@ -70,6 +137,22 @@ pub struct FixedPort {
     pub ids: u32,
 }
 
+/// When A and AAAA disagree (facts.md section 3.3).
+#[derive(Clone, Copy, Debug)]
+pub struct PairConflictThresholds {
+    /// Both are asked, and NXDOMAIN and the address come, within this time: 1 s. Later the name may have changed.
+    pub within: Duration,
+    /// Times for one name from which on it is certain: 3.
+    pub sure: usize,
+}
+
+/// When a chain of aliases is long (facts.md section 3.8, P11).
+#[derive(Clone, Copy, Debug)]
+pub struct DeepCnameThresholds {
+    /// CNAME records in one answer: 6.
+    pub cnames: usize,
+}
+
 /// What is configurable of the rules.
 #[derive(Clone, Copy, Debug)]
 pub struct Thresholds {
@@ -77,6 +160,16 @@ pub struct Thresholds {
     pub close_after: Duration,
     /// How often something must happen.
     pub repetition: Repetition,
+    /// Queries wasted on the search list.
+    pub amplification: Amplification,
+    /// Link-local packets.
+    pub linklocal: LinkLocalLimit,
+    /// The same question again and again.
+    pub storm: Storm,
+    /// AAAA in vain.
+    pub useless_aaaa: UselessAaaa,
+    /// SERVFAIL.
+    pub servfail: Burst,
     /// Truncated responses.
     pub truncated: Truncation,
     /// TCP that does not get through.
@@ -87,6 +180,10 @@ pub struct Thresholds {
     pub late: Lateness,
     /// One port for hours.
     pub port: FixedPort,
+    /// Of `pair-conflict`.
+    pub pair_conflict: PairConflictThresholds,
+    /// Of `deep-cname`.
+    pub deep_cname: DeepCnameThresholds,
 }
 
 impl Default for Thresholds {
@@ -94,6 +191,23 @@ impl Default for Thresholds {
         Self {
             close_after: Duration::from_secs(300),
             repetition: Repetition { of_one_name: 2, of_one_client: 3, within: Duration::from_secs(60) },
+            amplification: Amplification {
+                within: Duration::from_secs(60),
+                lookups: 50,
+                waste: 0.5,
+                names: 6,
+                lookups_at_cache: 600,
+            },
+            linklocal: LinkLocalLimit { packets: 1024, warning: 0.7, seconds: 3, of: 5, missing: 5 },
+            storm: Storm {
+                per_second: 10,
+                span: Duration::from_secs(10),
+                share: 0.5,
+                within: Duration::from_secs(60),
+                at_least: 120,
+            },
+            useless_aaaa: UselessAaaa { within: Duration::from_secs(600), share: 0.99, at_least: 100 },
+            servfail: Burst { at_least: 5, within: Duration::from_secs(10), share: 0.2 },
             truncated: Truncation { udp_limit: 512, comes_back: Duration::from_secs(2) },
             tcp: Blocking { silence: Duration::from_secs(3) },
             race: Race {
@@ -111,6 +225,8 @@ impl Default for Thresholds {
                 after_repeat: Duration::from_secs(1),
             },
             port: FixedPort { kept: Duration::from_secs(3600), queries: 200, ids: 32 },
+            pair_conflict: PairConflictThresholds { within: Duration::from_secs(1), sure: 3 },
+            deep_cname: DeepCnameThresholds { cnames: 6 },
         }
     }
 }

@@ -27,6 +27,8 @@ pub(super) struct Second {
     pub(super) end: Timestamp,
     /// Packets of the busiest window that ended in it.
     pub(super) peak: u64,
+    /// Packets of each window that ended in it.
+    pub(super) windows: [u64; WINDOW as usize],
     /// Those by service.
     pub(super) services: Vec<(LinkLocalService, u64)>,
     /// Packets that came in within that window.
@@ -104,19 +106,24 @@ impl Gauge {
         if !told && self.exceeded.is_some_and(|dropped| dropped > 0) {
             let exceeded = self.exceeded.replace(0);
             let end = known;
-            emit(Second { end, peak: 0, services: Vec::new(), received: 0, exceeded });
+            let windows = [0; WINDOW as usize];
+            emit(Second { end, peak: 0, windows, services: Vec::new(), received: 0, exceeded });
         }
     }
 
     /// The busiest window that ended in a second; `None` where nothing was sent in it.
     fn second(&self, number: u64) -> Option<Second> {
-        let ends = number * WINDOW..(number + 1) * WINDOW;
-        let (peak, end) = ends.map(|end| (self.window(end).sent.iter().sum::<u64>(), end)).max()?;
+        let mut windows = [0; WINDOW as usize];
+        for (end, sum) in (number * WINDOW..).zip(&mut windows) {
+            *sum = self.window(end).sent.iter().sum();
+        }
+        let (peak, end) = windows.into_iter().zip(number * WINDOW..).max()?;
         let window = self.window(end);
         let services = LinkLocalService::ALL.into_iter().zip(window.sent).filter(|(_, sent)| *sent > 0);
         (peak > 0).then(|| Second {
             end: end_of(number),
             peak,
+            windows,
             services: services.collect(),
             received: window.received,
             exceeded: self.exceeded,
