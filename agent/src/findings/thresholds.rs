@@ -132,7 +132,7 @@ pub struct FixedPort {
     /// The port is kept this long: 1 h.
     pub kept: Duration,
     /// Lookups from it: 200.
-    pub queries: u64,
+    pub queries: u32,
     /// Different IDs among them at most: 32; 200 random ones have 180 and more.
     pub ids: u32,
 }
