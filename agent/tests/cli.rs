@@ -106,6 +106,11 @@ fn numbers_out_of_range() {
     refuses(&["--max-inflight", "0"], &["'0'", "--max-inflight"]);
     refuses(&["-o", "xml"], &["'xml'", "--output", "json"]);
     refuses(&["serve", "--listen", "9953"], &["'9953'", "--listen"]);
+    refuses(&["serve", "--close-after", "soon"], &["`soon`", "--close-after"]);
+    refuses(&["diagnose", "--close-after", "0s"], &["`0s`", "--close-after"]);
+    refuses(&["diagnose", "--fail-on", "worse"], &["'worse'", "--fail-on", "warning"]);
+    refuses(&["diagnose", "--vpc-resolver", "10.0.0"], &["'10.0.0'", "--vpc-resolver"]);
+    refuses(&["diagnose", "--resolv-conf", "10.0.0=x"], &["`10.0.0`", "--resolv-conf", "ADDRESS=FILE"]);
     refuses(&["serve", "--cluster-dns", "10.0.0"], &["'10.0.0'", "--cluster-dns"]);
     refuses(&["wacth"], &["wacth"]);
     refuses(&["-r", "file", "-i", "lo"], &["--read", "--interface"]);
@@ -116,6 +121,11 @@ fn numbers_out_of_range() {
 #[test]
 fn files_that_cannot_be_read() {
     refuses(&["-r", "/nosuch/file.pcap"], &["failed to open /nosuch/file.pcap", "No such file"]);
+    refuses(&["diagnose", "-r", "/nosuch/file.pcap"], &["failed to open /nosuch/file.pcap"]);
+    refuses(
+        &["diagnose", "-r", "x", "--resolv-conf", "/nosuch"],
+        &["failed to read /nosuch", "No such file"],
+    );
     refuses(&["-r", "/"], &["/ is a directory; name a capture file in it"]);
     for (bytes, reason) in [
         (

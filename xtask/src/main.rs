@@ -3,6 +3,7 @@
 mod bench;
 mod child;
 mod compare;
+mod corpus;
 mod demo;
 mod fuzz;
 mod generate;
@@ -53,6 +54,9 @@ enum Task {
         #[arg(value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    /// The labelled corpus of captures: write its labels, record it
+    #[command(subcommand)]
+    Corpus(corpus::Action),
     /// Measure what the agent costs, beside tcpdump, tshark and dnsscope in the same run
     Bench {
         #[command(flatten)]
@@ -110,6 +114,7 @@ fn run(task: Task) -> Result<()> {
         Task::Generate { file, plan } => generate::run(&file, &plan),
         Task::HardCases { folder, all } => hard_cases::run(&folder, all),
         Task::Compare { files } => compare::run(&files),
+        Task::Corpus(action) => corpus::run(&action),
         Task::Bench { scope } => bench::run_all(&scope),
         Task::Guests { choice } => guests::run_all(&choice),
         Task::Lab(action) => lab::run(&action),

@@ -22,6 +22,8 @@ pub enum Part {
     Lab,
     /// Stub resolvers of every kind, of which some are built here: for the incidents and the labelled captures.
     Clients,
+    /// The resolvers that only the corpus is recorded with, and what packs it.
+    Corpus,
     /// promtool, which checks the exposition and the rules.
     Promtool,
     /// Programs that must read our recordings, and judge what we read.
@@ -74,6 +76,14 @@ impl Part {
             tool("kdig", "knot-dnsutils"),
             tool("python3", "python3"),
         ];
+        const CORPUS: &[Tool] = &[
+            tool("named", "bind9"),
+            tool("knotd", "knot"),
+            tool("nsd", "nsd"),
+            tool("pdns_recursor", "pdns-recursor"),
+            tool("zstd", "zstd"),
+            tool("ping", "iputils-ping"),
+        ];
         const PROMTOOL: &[Tool] = &[tool("promtool", "prometheus")];
         const READERS: &[Tool] = &[tool("tcpdump", "tcpdump"), tool("tshark", "tshark")];
         const BENCH: &[Tool] = &[
@@ -101,6 +111,7 @@ impl Part {
             Self::Build => BUILD,
             Self::Lab => LAB,
             Self::Clients => CLIENTS,
+            Self::Corpus => CORPUS,
             Self::Promtool => PROMTOOL,
             Self::Readers => READERS,
             Self::Bench => BENCH,

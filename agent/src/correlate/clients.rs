@@ -14,11 +14,12 @@ mod walk;
 use std::hash::{BuildHasher, Hash as _, Hasher as _};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hashlink::{DefaultHashBuilder, LinkedHashMap};
 
 use self::learned::Learned;
-use self::open::{Fit, Open, Stand};
+use self::open::{Fit, Open, Stand, Wait};
 use self::table::{List, Slot, Table};
 use self::walk::Knowledge;
 use super::fingerprint::{Fingerprint, Habits};
@@ -29,6 +30,8 @@ use crate::capture::frame::Timestamp;
 use crate::dns::{Question, RecordType};
 use crate::maps::Map;
 
+/// A stub resolver that goes on through its search list does so within this time (facts.md section 3.2).
+pub const SEARCH_GOES_ON: Duration = Wait::Next.length();
 /// Clients that are kept at most.
 const MAX_CLIENTS: usize = 32_768;
 /// Open lookups that are looked at for one query, the newest first.
@@ -375,4 +378,4 @@ fn is_judged(parties: &Parties, echo: bool) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -11,9 +11,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::fingerprint::Fingerprint;
-use super::{ClientId, Event, Outcome, Transaction};
+use super::{ClientId, Event, Outcome, Sent, Transaction};
 use crate::capture::frame::{Place, Timestamp};
-use crate::dns::Question;
+use crate::dns::{Question, Rcode};
 use crate::packet::{Flow, TcpHeader, Transport};
 use connections::{Connections, Seen, Tried};
 pub use recent::Asked;
@@ -103,6 +103,55 @@ pub struct Attempt {
     pub after_truncation: bool,
 }
 
+/// Two servers that were asked the same at once say different things about a name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Disagreement {
+    /// Who asked.
+    pub client: ClientId,
+    /// From which port.
+    pub client_port: u16,
+    /// The ID of both queries.
+    pub id: u16,
+    /// What was asked.
+    pub question: Question,
+    /// When the query to the second was sent, within 1 ms of the other.
+    pub sent: Timestamp,
+    /// Who answered first.
+    pub first: Said,
+    /// Who answered then.
+    pub second: Said,
+}
+
+/// What a server said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// Which.
+    pub server: SocketAddr,
+    /// NOERROR or NXDOMAIN.
+    pub rcode: Rcode,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A question under the ID and from the port of another that is still open, to the same server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reuse {
+    /// Who asks.
+    pub client: ClientId,
+    /// From which port.
+    pub client_port: u16,
+    /// Whom.
+    pub server: SocketAddr,
+    /// The ID of both.
+    pub id: u16,
+    /// When the other question was sent.
+    pub before: Timestamp,
+    /// When this one was.
+    pub sent: Timestamp,
+    /// This one.
+    pub question: Question,
+}
+
 /// A TCP segment between a client and a server, without its data.
 #[derive(Clone, Copy, Debug)]
 pub struct Segment<'a> {
@@ -127,6 +176,10 @@ pub enum Followed {
     Fallback(Fallback),
     /// A connection that did not come about.
     Attempt(Attempt),
+    /// Two servers that were asked at once disagree.
+    Disagreement(Disagreement),
+    /// Two questions are open under one ID.
+    Reuse(Reuse),
 }
 
 /// Follows truncated responses and connections.
@@ -148,7 +201,7 @@ impl Fallbacks {
                 Some(question) if sent.parties.transport == Transport::Tcp => {
                     self.truncated.asked(&sent.parties, question);
                 }
-                Some(_) => self.recent.sent(&sent.parties, sent.header.id, sent.time),
+                Some(question) => self.sent(sent, question, emit),
                 None => {}
             },
             _ => {}
@@ -160,20 +213,53 @@ impl Fallbacks {
         self.recent.asked(client, id, now)
     }
 
+    fn sent(&mut self, sent: &Sent, question: &Question, emit: &mut dyn FnMut(Followed)) {
+        let Sent { parties, time, header, .. } = sent;
+        if let Some(before) = self.recent.sent(parties, header.id, *time) {
+            emit(Followed::Reuse(Reuse {
+                client: parties.client_id(),
+                client_port: parties.client.port(),
+                server: parties.server,
+                id: header.id,
+                before,
+                sent: *time,
+                question: question.clone(),
+            }));
+        }
+    }
+
     fn closed(&mut self, transaction: &Transaction, emit: &mut dyn FnMut(Followed)) {
         let Transaction { parties, query, outcome, .. } = transaction;
-        match (parties.transport, outcome) {
-            (Transport::Tcp, _) => self.truncated.closed_over_tcp(transaction, emit),
-            (Transport::Udp, Outcome::Answered { response, .. }) if response.header.truncated() => {
-                let whole = self.recent.whole_elsewhere(parties, query.header.id, transaction.ended());
-                self.truncated.add(transaction, response, whole, emit);
+        let Outcome::Answered { response, .. } = outcome else {
+            if parties.transport == Transport::Tcp {
+                self.truncated.closed_over_tcp(transaction, emit);
             }
-            (Transport::Udp, Outcome::Answered { response, .. }) => {
-                self.recent.answered(parties, query.header.id, response.rcode);
-                self.truncated.answered_whole(transaction, response, emit);
-            }
-            _ => {}
+            return;
+        };
+        if parties.transport == Transport::Tcp {
+            return self.truncated.closed_over_tcp(transaction, emit);
         }
+        let (id, at) = (query.header.id, transaction.ended());
+        if response.header.truncated() {
+            let whole = self.recent.whole_elsewhere(parties, id, at);
+            let _ = self.recent.answered(parties, response, id, at);
+            return self.truncated.add(transaction, response, whole, emit);
+        }
+        if let Some(first) = self.recent.answered(parties, response, id, at)
+            && first.rcode != response.rcode
+            && let Some(question) = &query.question
+        {
+            emit(Followed::Disagreement(Disagreement {
+                client: parties.client_id(),
+                client_port: parties.client.port(),
+                id,
+                question: question.clone(),
+                sent: transaction.first_sent,
+                first: Said { server: first.server, rcode: first.rcode, at: first.at },
+                second: Said { server: parties.server, rcode: response.rcode, at },
+            }));
+        }
+        self.truncated.answered_whole(transaction, response, emit);
     }
 
     /// Takes a TCP segment.
@@ -201,6 +287,13 @@ impl Fallbacks {
             self.failed(tried, Obstacle::Silence, emit);
         }
         self.truncated.tick(watermark, emit);
+    }
+
+    /// Truncated responses that wait, pairs of client and server that are remembered, and connections that begin.
+    #[cfg(test)]
+    fn sizes(&self) -> (usize, usize, usize) {
+        let (waiting, pairs) = self.truncated.sizes();
+        (waiting, pairs, self.connections.len())
     }
 
     /// Ends what still waits, at the end of the capture.

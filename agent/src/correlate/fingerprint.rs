@@ -82,6 +82,8 @@ pub struct Fingerprint {
     pub confidence: Confidence,
     /// The strongest sign, in words.
     pub because: &'static str,
+    /// Whatever it is, it is no musl: its IDs do not go by the clock.
+    pub not_musl: bool,
 }
 
 #[cfg(test)]

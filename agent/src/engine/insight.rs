@@ -153,6 +153,7 @@ impl Insight {
             servers: &self.servers,
             what_if: &self.what_if,
             cache: self.cache.savings(),
+            clients: &self.clients,
             fallbacks: &self.fallbacks,
         };
         self.findings.tick(watermark, ground, &mut |change| emit(Report::Finding(*change)));
@@ -195,6 +196,8 @@ impl Insight {
                     self.show(now, Shown::Fallback(&fallback), emit);
                 }
                 Followed::Attempt(attempt) => self.show(now, Shown::Attempt(&attempt), emit),
+                Followed::Disagreement(what) => self.show(now, Shown::Disagreement(&what), emit),
+                Followed::Reuse(reuse) => self.show(now, Shown::Reuse(&reuse), emit),
             }
         }
         for lookup in known.lookups.drain(..) {
@@ -211,6 +214,7 @@ impl Insight {
             servers: &self.servers,
             what_if: &self.what_if,
             cache: self.cache.savings(),
+            clients: &self.clients,
             fallbacks: &self.fallbacks,
         };
         self.findings.show(now, shown, ground, &mut |change| emit(Report::Finding(*change)));

@@ -1,11 +1,11 @@
 //! `conntrack-race` (facts.md section 3.6, P1).
 //!
 //! A and AAAA leave one port together, one is answered at once, the other only after it was sent again: by musl 2.5 s
-//! later, by glibc 5 s later. Silent: both lost, the repeat lost too, separate ports, one after the other; and a slow
-//! server, which answers the first copy late and then the second one too: that is waited for.
+//! later, by glibc 5 s later. Silent: both lost, the repeat lost too, separate ports, one after the other, addresses that nothing
+//! translates; and a slow server, which answers the first copy late and then the second one too: that is waited for.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use hashlink::LinkedHashMap;
@@ -20,11 +20,15 @@ use super::{
 use crate::capture::frame::Timestamp;
 use crate::correlate::fingerprint::Stub;
 use crate::correlate::lookups::{Ask, Candidate, Lookup};
-use crate::correlate::{Event, OrphanReason};
+use crate::correlate::{Event, OrphanReason, Parties};
 use crate::packet::Transport;
 
 /// Sightings that wait for a second answer, at most.
 const MAX_WAITING: usize = 256;
+/// Repeats that are kept at most.
+const MAX_REPEATS: usize = 256;
+/// The VPC resolver (facts.md section 4).
+const VPC_RESOLVER: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x253);
 /// Clients and servers that are kept at most.
 const MAX_PAIRS: usize = 1024;
 /// Times of one pair that are kept at most.
@@ -37,14 +41,26 @@ struct Sighted {
     client: SocketAddr,
     server: SocketAddr,
     id: u16,
+    /// The ID of the other half, while it is to be seen whether that is asked again too: glibc does.
+    other: Option<u16>,
     /// When the lookup began, and when the lost half was answered.
     seen: (Timestamp, Timestamp),
     details: Details,
 }
 
+/// A query that was sent again.
+struct Repeat {
+    client: SocketAddr,
+    server: SocketAddr,
+    id: u16,
+    at: Timestamp,
+}
+
 /// The rule.
 #[derive(Default)]
 pub(super) struct ConntrackRace {
+    /// The latest.
+    repeats: VecDeque<Repeat>,
     waiting: VecDeque<Sighted>,
     /// When it happened, by client and server.
     times: LinkedHashMap<Subject, VecDeque<Timestamp>>,
@@ -55,29 +71,25 @@ struct Lost<'a> {
     ask: &'a Ask,
     waited: Duration,
     answered: Timestamp,
+    /// The ID of the other half, where that is to be asked again too.
+    other: Option<u16>,
 }
 
-/// The half that was lost, if exactly one was.
-fn lost<'a>(candidate: &'a Candidate, race: &Race) -> Option<Lost<'a>> {
-    candidate.asks.iter().find_map(|ask| {
-        let [again] = ask.again.as_slice() else { return None };
-        let answer = ask.answer().filter(|answer| !answer.late && answer.at >= *again)?;
-        let waited = again.since(ask.sent);
-        let within = |(from, until): (Duration, Duration)| waited >= from && waited <= until;
-        let shape = ask.transport == Transport::Udp && (within(race.musl) || within(race.glibc));
-        let prompt = answer.at.since(*again) < race.prompt;
-        let has_other = candidate.asks.iter().any(|other| is_other_half(ask, other, race));
-        (shape && prompt && has_other).then_some(Lost { ask, waited, answered: answer.at })
-    })
-}
-
-/// Is it the other type from the same port at the same moment, and answered at once?
+/// Is it the other type from the same port at the same moment, and answered before anything was sent again?
 fn is_other_half(ask: &Ask, other: &Ask, race: &Race) -> bool {
     let together = ask.sent.since(other.sent).max(other.sent.since(ask.sent)) < race.pair;
     let same =
         (ask.client_port, ask.server, ask.transport) == (other.client_port, other.server, other.transport);
-    let prompt = other.answer().is_some_and(|answer| answer.at.since(other.sent) < race.prompt);
-    ask.qtype != other.qtype && together && same && prompt && other.again.is_empty()
+    let answered = other.answer().is_some_and(|answer| answer.at.since(other.sent) < race.at_once);
+    ask.qtype != other.qtype && together && same && answered && other.again.is_empty()
+}
+
+/// No Service address is one of these: what goes there is not translated (facts.md section 3.6).
+fn is_translated(server: IpAddr) -> bool {
+    match server {
+        IpAddr::V4(ip) => !ip.is_link_local() && !ip.is_loopback(),
+        IpAddr::V6(ip) => !ip.is_unicast_link_local() && !ip.is_loopback() && ip != VPC_RESOLVER,
+    }
 }
 
 impl Detector for ConntrackRace {
@@ -91,7 +103,7 @@ impl Detector for ConntrackRace {
         }
         let race = desk.context.thresholds.race;
         for candidate in &lookup.candidates {
-            let Some(lost) = lost(candidate, &race) else { continue };
+            let Some(lost) = self.lost(lookup.client.address, candidate, &race) else { continue };
             if self.waiting.len() >= MAX_WAITING {
                 self.waiting.pop_front();
             }
@@ -100,6 +112,7 @@ impl Detector for ConntrackRace {
                 client: SocketAddr::new(lookup.client.address, lost.ask.client_port),
                 server: lost.ask.server,
                 id: lost.ask.id,
+                other: lost.other,
                 seen: (lost.ask.sent, lost.answered),
                 details: details(lookup, candidate, &lost),
             });
@@ -107,12 +120,27 @@ impl Detector for ConntrackRace {
     }
 
     fn event(&mut self, event: &Event, _desk: &mut Desk<'_>) {
-        if let Event::Orphan { stray, reason: OrphanReason::Duplicate } = event {
+        match event {
             // Both copies arrived: the server was slow.
-            let (parties, id) = (&stray.parties, stray.response.header.id);
-            self.waiting.retain(|sighted| {
-                (sighted.client, sighted.server, sighted.id) != (parties.client, parties.server, id)
-            });
+            Event::Orphan { stray, reason: OrphanReason::Duplicate } => {
+                let (parties, id) = (&stray.parties, stray.response.header.id);
+                self.waiting.retain(|sighted| {
+                    (sighted.client, sighted.server, sighted.id) != (parties.client, parties.server, id)
+                });
+            }
+            Event::Retransmitted(sent) if sent.parties.at_client() && !sent.echo => {
+                if self.repeats.len() >= MAX_REPEATS {
+                    self.repeats.pop_front();
+                }
+                let (Parties { client, server, .. }, id) = (sent.parties, sent.header.id);
+                for sighted in &mut self.waiting {
+                    sighted
+                        .other
+                        .take_if(|other| (sighted.client, sighted.server, *other) == (client, server, id));
+                }
+                self.repeats.push_back(Repeat { client, server, id, at: sent.time });
+            }
+            _ => {}
         }
     }
 
@@ -124,18 +152,48 @@ impl Detector for ConntrackRace {
     }
 
     fn end(&mut self, desk: &mut Desk<'_>) {
-        // A second answer that would have come later is not seen any more: what was seen before tells.
+        // A second answer is not seen any more; that the first was as quick as the server is must do.
         for sighted in std::mem::take(&mut self.waiting) {
-            if self.times.contains_key(&sighted.subject) {
-                self.happened(sighted, desk);
-            }
+            self.happened(sighted, desk);
         }
     }
 }
 
 impl ConntrackRace {
+    /// The half that was lost, if exactly one was.
+    fn lost<'a>(&self, client: IpAddr, candidate: &'a Candidate, race: &Race) -> Option<Lost<'a>> {
+        candidate.asks.iter().find_map(|ask| {
+            let [again] = ask.again.as_slice() else { return None };
+            let answer = ask.answer().filter(|answer| !answer.late && answer.at >= *again)?;
+            let waited = again.since(ask.sent);
+            let other = candidate.asks.iter().find(|other| is_other_half(ask, other, race))?;
+            let within = |(from, until): (Duration, Duration)| waited >= from && waited <= until;
+            let musl = within(race.musl);
+            let glibc = within(race.glibc);
+            let other_id = glibc.then_some(other.id).filter(|_| !self.is_repeated(client, other, race));
+            // As quick as the server is: a slow one answers the first copy at a time that has nothing to do with the second.
+            let usual = other.answer().map_or(Duration::ZERO, |answer| answer.at.since(other.sent));
+            let prompt = answer.at.since(*again) <= race.prompt.max(usual * 2);
+            (ask.transport == Transport::Udp && is_translated(ask.server.ip()) && (musl || glibc) && prompt)
+                .then_some(Lost { ask, waited, answered: answer.at, other: other_id })
+        })
+    }
+
+    /// glibc asks for both again, one after the other, though one was answered (glibc send_dg; facts.md section 1.3). c-ares
+    /// repeats only what was lost. Has the half that was answered been repeated already?
+    fn is_repeated(&self, client: IpAddr, other: &Ask, race: &Race) -> bool {
+        let near = SocketAddr::new(client, other.client_port);
+        self.repeats.iter().any(|repeat| {
+            let same = (repeat.client, repeat.server, repeat.id) == (near, other.server, other.id);
+            same && repeat.at.since(other.sent) >= race.glibc.0
+        })
+    }
+
     fn happened(&mut self, sighted: Sighted, desk: &mut Desk<'_>) {
-        let Sighted { subject, seen, mut details, .. } = sighted;
+        let Sighted { subject, other, seen, mut details, .. } = sighted;
+        if other.is_some() {
+            return;
+        }
         let thresholds = desk.context.thresholds;
         if self.times.to_back(&subject).is_none() && self.times.len() >= MAX_PAIRS {
             self.times.pop_front();
@@ -168,7 +226,7 @@ impl ConntrackRace {
 }
 
 fn details(lookup: &Lookup, candidate: &Candidate, lost: &Lost<'_>) -> Details {
-    let Lost { ask, waited, answered } = lost;
+    let Lost { ask, waited, answered, .. } = lost;
     let seconds = waited.as_secs_f64();
     let summary = format!(
         "{} waits {seconds:.1} s for {}: of A and AAAA to {} one is lost on its way and answered when sent again",

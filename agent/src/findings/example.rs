@@ -35,6 +35,11 @@ impl Ends {
     }
 }
 
+/// A packet over UDP.
+pub(super) fn packet(time: Timestamp, source: SocketAddr, destination: SocketAddr, text: String) -> Packet {
+    Packet { time, source, destination, transport: Transport::Udp, text }
+}
+
 /// All queries and responses of a lookup, in the order of their time.
 pub(super) fn of_lookup(lookup: &Lookup) -> Vec<Packet> {
     let asks = lookup
@@ -139,7 +144,7 @@ pub(super) fn of_stray(stray: &Stray) -> Packet {
 }
 
 /// `A? api.example. id 4711, no EDNS`.
-fn asked(qtype: RecordType, name: &Name, id: u16, edns: Option<u16>) -> String {
+pub(super) fn asked(qtype: RecordType, name: &Name, id: u16, edns: Option<u16>) -> String {
     match edns {
         Some(size) => format!("{qtype}? {name} id {id}, EDNS {size}"),
         None => format!("{qtype}? {name} id {id}, no EDNS"),

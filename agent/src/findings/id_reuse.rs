@@ -4,9 +4,11 @@
 //! 1.2.4 could give A and AAAA one ID). Or one port and few IDs for hours: answers are easily forged (RFC 5452 section 4).
 //! Silent: the same question again, one port with many IDs (c-ares).
 
+use std::net::SocketAddr;
+
 use hashlink::LinkedHashMap;
 
-use super::example::of_asks;
+use super::example::{of_lookup, packet};
 use super::incidents::Incidents;
 use super::remedies::{count, newer_image, remedy, text};
 use super::{
@@ -14,9 +16,8 @@ use super::{
 };
 use crate::capture::frame::Timestamp;
 use crate::correlate::ClientId;
-use crate::correlate::lookups::{Ask, Lookup, Reply};
-use crate::dns::Name;
-use crate::packet::Transport;
+use crate::correlate::fallback::Reuse;
+use crate::correlate::lookups::Lookup;
 
 /// Clients whose port is remembered at most; the one silent for longest gives way.
 const MAX_CLIENTS: usize = 1024;
@@ -52,52 +53,24 @@ pub(super) struct IdReuse {
     ports: LinkedHashMap<ClientId, Port>,
 }
 
-/// When its answer came, or never.
-fn open_until(ask: &Ask) -> Option<Timestamp> {
-    match &ask.reply {
-        Reply::Answered(answer) => Some(answer.at),
-        Reply::Unanswered(until) => Some(*until),
-        Reply::Waiting | Reply::Unseen => None,
-    }
-}
-
-/// Two questions that are open at once under one ID and port.
-fn clash(lookup: &Lookup) -> Option<[(&Name, &Ask); 2]> {
-    let asks = || {
-        let candidates = lookup.candidates.iter();
-        let asks = candidates.flat_map(|candidate| candidate.asks.iter().map(|ask| (&candidate.name, ask)));
-        asks.filter(|(_, ask)| ask.transport == Transport::Udp)
-    };
-    asks().enumerate().find_map(|(index, (name, ask))| {
-        let until = open_until(ask);
-        let other = asks().skip(index + 1).find(|(other_name, other)| {
-            (ask.client_port, ask.id, ask.server) == (other.client_port, other.id, other.server)
-                && (name, ask.qtype) != (*other_name, other.qtype)
-                && until.is_none_or(|until| other.sent < until)
-        })?;
-        Some([(name, ask), other])
-    })
-}
-
 impl Detector for IdReuse {
     fn id(&self) -> FindingId {
         FindingId::IdReuse
     }
 
+    fn reuse(&mut self, reuse: &Reuse, desk: &mut Desk<'_>) {
+        let subject = Subject::client(reuse.client);
+        let repetition = desk.context.thresholds.repetition;
+        let times = self.incidents.add(reuse.sent, subject, &reuse.question.qname, &repetition);
+        let (severity, confidence) = match times.strength {
+            Strength::Single => (Severity::Low, Confidence::Low),
+            Strength::Repeated => (Severity::Warning, Confidence::High),
+        };
+        let (id, seen, count) = (self.id(), (reuse.before, reuse.sent), u64::from(times.new));
+        desk.raise(Sighting { id, subject, severity, confidence, seen, count }, || clashing(reuse));
+    }
+
     fn lookup(&mut self, lookup: &Lookup, desk: &mut Desk<'_>) {
-        if let Some(pair @ [(name, ask), _]) = clash(lookup) {
-            let subject = Subject::client(lookup.client);
-            let repetition = desk.context.thresholds.repetition;
-            let times = self.incidents.add(ask.sent, subject, name, &repetition);
-            let (severity, confidence) = match times.strength {
-                Strength::Single => (Severity::Low, Confidence::Low),
-                Strength::Repeated => (Severity::Warning, Confidence::High),
-            };
-            let (id, seen, count) = (self.id(), (lookup.started, lookup.ended), u64::from(times.new));
-            desk.raise(Sighting { id, subject, severity, confidence, seen, count }, || {
-                clashing(lookup, pair)
-            });
-        }
         self.fixed_port(lookup, desk);
     }
 }
@@ -134,18 +107,26 @@ impl IdReuse {
     }
 }
 
-fn clashing(lookup: &Lookup, pair: [(&Name, &Ask); 2]) -> Details {
-    let [(name, ask), (other_name, other)] = pair;
+fn clashing(reuse: &Reuse) -> Details {
+    let Reuse { client, client_port, server, id, before, sent, question } = reuse;
     let summary = format!(
-        "{} asks {} {name} and {} {other_name} with one ID from one port: an answer can be taken for the other's",
-        lookup.client.address, ask.qtype, other.qtype
+        "{} asks for {} {} with the ID and port of another question that is open: one answer can be taken for the other",
+        client.address, question.qtype, question.qname
     );
     let because = vec![
-        format!("ID {} from port {} was used for both while the first was open", ask.id, ask.client_port),
+        format!(
+            "ID {id} from port {client_port} to {server} was in use for {} µs",
+            sent.since(*before).as_micros()
+        ),
         "musl before 1.2.4 takes IDs from the clock and may give A and AAAA the same one".to_owned(),
     ];
-    let numbers = vec![text("qname", name), count("id", ask.id), count("client_port", ask.client_port)];
-    Details { summary, because, numbers, example: of_asks(lookup, pair.into_iter()), remedies: newer_image() }
+    let numbers = vec![text("qname", &question.qname), count("id", *id), count("client_port", *client_port)];
+    let near = SocketAddr::new(client.address, *client_port);
+    let example = vec![
+        packet(*before, near, *server, format!("[another question] id {id}")),
+        packet(*sent, near, *server, format!("{}? {} id {id}", question.qtype, question.qname)),
+    ];
+    Details { summary, because, numbers, example, remedies: newer_image() }
 }
 
 fn forgeable(lookup: &Lookup, port: &Port) -> Details {
@@ -166,11 +147,7 @@ fn forgeable(lookup: &Lookup, port: &Port) -> Details {
         RemedyPlace::Application,
         &[],
     )];
-    let asks = lookup
-        .candidates
-        .iter()
-        .flat_map(|candidate| candidate.asks.iter().map(|ask| (&candidate.name, ask)));
-    Details { summary, because, numbers, example: of_asks(lookup, asks), remedies }
+    Details { summary, because, numbers, example: of_lookup(lookup), remedies }
 }
 
 #[cfg(test)]

@@ -1,13 +1,125 @@
-//! `lame-nodata` (facts.md section 3.8 P7).
+//! `lame-nodata` (facts.md section 3.8, P7): NODATA without an SOA record, or a name that exists by one type only.
+//!
+//! RFC 2308 section 2.2 calls NODATA without SOA and NS its type 3; section 5 forbids to cache it. It harms nobody by
+//! itself, and arms `search-stopped` and `pair-conflict`.
 
-use super::{Detector, FindingId};
+use std::net::IpAddr;
+
+use super::{
+    Confidence, Desk, Details, Detector, FindingId, Measure, Occurrences, Quantity, Remedy, RemedyPlace,
+    Severity, Sighting, Strength, Subject, example,
+};
+use crate::correlate::lookups::{Answer, Ask, Candidate, Lookup, Verdict};
+use crate::dns::Name;
 
 /// The rule.
 #[derive(Default)]
-pub(super) struct LameNodata {}
+pub(super) struct LameNodata {
+    occurrences: Occurrences,
+}
+
+/// What is wrong with an answer.
+#[derive(Clone, Copy)]
+enum Flaw<'a> {
+    /// NODATA, and nothing in the authority section.
+    NoAuthority(&'a Ask),
+    /// NODATA by one type, NXDOMAIN by the other.
+    Exists { nodata: &'a Ask, nxdomain: &'a Ask },
+}
+
+impl Flaw<'_> {
+    fn server(self) -> IpAddr {
+        match self {
+            Self::NoAuthority(ask) | Self::Exists { nodata: ask, .. } => ask.server.ip(),
+        }
+    }
+}
 
 impl Detector for LameNodata {
     fn id(&self) -> FindingId {
         FindingId::LameNodata
     }
+
+    fn lookup(&mut self, lookup: &Lookup, desk: &mut Desk<'_>) {
+        for candidate in &lookup.candidates {
+            let Some(flaw) = flaw(candidate) else { continue };
+            let repetition = desk.context.thresholds.repetition;
+            let (strength, _) =
+                self.occurrences.add(lookup.ended, lookup.client, &candidate.name, &repetition);
+            let sighting = Sighting {
+                id: FindingId::LameNodata,
+                subject: Subject::server(flaw.server()),
+                severity: Severity::Low,
+                confidence: if strength == Strength::Repeated { Confidence::High } else { Confidence::Low },
+                seen: (lookup.started, lookup.ended),
+                count: 1,
+            };
+            desk.raise(sighting, || details(lookup, candidate, flaw));
+        }
+    }
 }
+
+/// The answers of a candidate that cannot be right.
+fn flaw(candidate: &Candidate) -> Option<Flaw<'_>> {
+    let nodata = whole(candidate, Verdict::NoData).next()?;
+    let nxdomain = whole(candidate, Verdict::NxDomain)
+        .find(|(ask, _)| ask.server == nodata.0.server && ask.qtype != nodata.0.qtype);
+    if let Some((nxdomain, _)) = nxdomain {
+        return Some(Flaw::Exists { nodata: nodata.0, nxdomain });
+    }
+    // With an alias it is an answer that was cut off; with NS records it is a referral.
+    let is_bare = |answer: &Answer| !answer.soa && answer.counts[0] == 0 && answer.counts[1] == 0;
+    whole(candidate, Verdict::NoData)
+        .find(|(_, answer)| is_bare(answer))
+        .map(|(ask, _)| Flaw::NoAuthority(ask))
+}
+
+/// The queries that got such an answer, in full.
+fn whole(candidate: &Candidate, verdict: Verdict) -> impl Iterator<Item = (&Ask, &Answer)> {
+    let answers = candidate.asks.iter().filter_map(|ask| Some((ask, ask.answer()?)));
+    answers.filter(move |(_, answer)| answer.verdict == verdict && !answer.truncated)
+}
+
+fn details(lookup: &Lookup, candidate: &Candidate, flaw: Flaw<'_>) -> Details {
+    let (server, name) = (flaw.server(), &candidate.name);
+    let (summary, because, asks) = match flaw {
+        Flaw::NoAuthority(ask) => (
+            format!(
+                "{server} answers {} of {name} with NODATA, without the SOA record that belongs there.",
+                ask.qtype
+            ),
+            "Without it nobody knows who says no, and nobody may cache it (RFC 2308 sections 2.2 and 5).",
+            vec![ask],
+        ),
+        Flaw::Exists { nodata, nxdomain } => (
+            format!(
+                "{server} says of {name} that it exists without {} (NODATA), and that it does not exist when asked for {} (NXDOMAIN).",
+                nodata.qtype, nxdomain.qtype
+            ),
+            "NXDOMAIN speaks for all types of a name (RFC 8020): one of the two is wrong.",
+            vec![nodata, nxdomain],
+        ),
+    };
+    Details {
+        summary,
+        because: vec![because.to_owned()],
+        numbers: vec![Measure { name: "name", value: Quantity::Text(name.to_string()) }],
+        example: example::of_asks(lookup, asks.into_iter().map(|ask| (name, ask))),
+        remedies: vec![remedy(name)],
+    }
+}
+
+fn remedy(name: &Name) -> Remedy {
+    // A name of one label has no domain but itself.
+    let domain = if name.label_count() > 1 { name.parent(1) } else { name.clone() };
+    Remedy {
+        what: format!(
+            "Let {domain} be answered by a server that speaks for it, NXDOMAIN for what does not exist; in dnsmasq"
+        ),
+        place: RemedyPlace::Server,
+        lines: vec![format!("local=/{}/", domain.to_string().trim_end_matches('.'))],
+    }
+}
+
+#[cfg(test)]
+mod tests;

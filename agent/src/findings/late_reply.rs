@@ -11,12 +11,13 @@ use hashlink::LinkedHashMap;
 use super::example::{of_asks, of_stray, of_transaction};
 use super::incidents::Incidents;
 use super::remedies::{remedy, text};
+use super::thresholds::Lateness;
 use super::{
     Confidence, Desk, Details, Detector, FindingId, Measure, Packet, Quantity, RemedyPlace, Severity,
     Sighting, Strength, Subject,
 };
 use crate::capture::frame::Timestamp;
-use crate::correlate::lookups::{Ask, Lookup};
+use crate::correlate::lookups::{Ask, Candidate, Lookup};
 use crate::correlate::{Event, OrphanReason, Outcome, Parties, Transaction};
 use crate::dns::Name;
 use crate::packet::Transport;
@@ -98,10 +99,11 @@ impl Detector for LateReply {
     }
 
     fn lookup(&mut self, lookup: &Lookup, desk: &mut Desk<'_>) {
-        let limits = (desk.context.thresholds.late.given_up, desk.context.thresholds.race.prompt);
+        let limits = desk.context.thresholds.late;
         for candidate in &lookup.candidates {
             for ask in &candidate.asks {
-                let Some((at, took, why)) = too_late(ask, limits) else { continue };
+                let too_late = too_late(ask, limits).or_else(|| after_next(ask, candidate, limits));
+                let Some((at, took, why)) = too_late else { continue };
                 let subject = Subject::client_of(lookup.client, ask.server.ip());
                 let late = Late { subject, name: &candidate.name, sent: ask.sent, at, took, why };
                 self.found(&late, desk, || {
@@ -113,21 +115,33 @@ impl Detector for LateReply {
 }
 
 /// When it was answered, how long that took from the last send and from the first, and why it was too late.
-fn too_late(
-    ask: &Ask,
-    (given_up, prompt): (Duration, Duration),
-) -> Option<(Timestamp, (Duration, Duration), &'static str)> {
+type TooLate = (Timestamp, (Duration, Duration), &'static str);
+
+/// After the client had given up, or long after a repeat.
+fn too_late(ask: &Ask, limits: Lateness) -> Option<TooLate> {
     let answer = ask.answer().filter(|answer| !answer.late && ask.transport == Transport::Udp)?;
     let last = ask.again.iter().rev().copied().find(|again| *again <= answer.at).unwrap_or(ask.sent);
     let took = (answer.at.since(last), answer.at.since(ask.sent));
     let why = match () {
-        () if took.0 > given_up => "no stub resolver waits longer than 5 s by default",
-        () if last > ask.sent && took.0 > prompt => {
+        () if took.0 > limits.given_up => "no stub resolver waits longer than 5 s by default",
+        () if last > ask.sent && took.0 > limits.after_repeat => {
             "the client had asked again, and waited for long after that too"
         }
         () => return None,
     };
     Some((answer.at, took, why))
+}
+
+/// Go and c-ares ask again from another port, glibc the next server: what comes to the first port then is too late.
+fn after_next(ask: &Ask, candidate: &Candidate, limits: Lateness) -> Option<TooLate> {
+    let answer = ask.answer().filter(|answer| !answer.late && ask.transport == Transport::Udp)?;
+    candidate.asks.iter().find(|next| {
+        let elsewhere = next.client_port != ask.client_port || next.server != ask.server;
+        let repeat = next.sent.since(ask.last_sent()) >= limits.repeat && next.sent < answer.at;
+        next.qtype == ask.qtype && next.transport == Transport::Udp && elsewhere && repeat
+    })?;
+    let took = answer.at.since(ask.sent);
+    Some((answer.at, (took, took), "the client had asked anew from another port"))
 }
 
 fn is_judged(parties: &Parties) -> bool {

@@ -98,6 +98,11 @@ impl Ledger {
         self.crowded_out
     }
 
+    /// Is this one open?
+    pub fn is_open(&self, id: FindingId, subject: Subject) -> bool {
+        self.open.contains_key(&(id, subject))
+    }
+
     pub(super) fn raise(
         &mut self,
         now: Timestamp,

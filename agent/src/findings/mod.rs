@@ -6,6 +6,7 @@
 //! A rule that rests on "nothing followed" asks [`Desk::lost`] how many packets were lost there and then, and fires only
 //! where its evidence exceeds its threshold plus that; else it says so with [`Desk::hold_back`].
 
+mod cluster;
 mod conntrack_race;
 mod deep_cname;
 mod evidence;
@@ -24,6 +25,8 @@ mod old_musl;
 mod oversize_udp;
 mod pages;
 mod pair_conflict;
+#[cfg(test)]
+mod play;
 mod public_leak;
 mod query_storm;
 mod refused;
@@ -45,7 +48,8 @@ use std::time::Duration;
 
 use crate::capture::counters::CaptureCounters;
 use crate::capture::frame::{Ifindex, Timestamp};
-use crate::correlate::fallback::{Attempt, Fallback, Fallbacks};
+use crate::correlate::clients::Clients;
+use crate::correlate::fallback::{Attempt, Disagreement, Fallback, Fallbacks, Reuse};
 use crate::correlate::linklocal::LinkLocalSecond;
 use crate::correlate::lookups::Lookup;
 use crate::correlate::servers::Servers;
@@ -83,6 +87,12 @@ pub trait Detector: Send {
 
     /// A TCP connection did not come about.
     fn attempt(&mut self, _attempt: &Attempt, _desk: &mut Desk<'_>) {}
+
+    /// Two servers that were asked at once disagree.
+    fn disagreement(&mut self, _disagreement: &Disagreement, _desk: &mut Desk<'_>) {}
+
+    /// Two questions are open under one ID and port.
+    fn reuse(&mut self, _reuse: &Reuse, _desk: &mut Desk<'_>) {}
 
     /// A second of link-local packets is over.
     fn linklocal(&mut self, _second: &LinkLocalSecond, _desk: &mut Desk<'_>) {}
@@ -141,6 +151,8 @@ pub fn is_ordinary(event: &Event) -> bool {
                     && !response.fragmented
                     && response.length <= 512
                     && response.header.counts[1] < 6
+                    // Aliases without an end.
+                    && !(response.header.counts[1] > 1 && !response.authority_soa && response.is_nodata())
             }
             _ => false,
         },
@@ -160,6 +172,8 @@ pub struct Context<'a> {
     pub what_if: &'a WhatIf,
     /// What a node-local cache would have saved.
     pub cache: CacheSavings,
+    /// What is known of each client.
+    pub clients: &'a Clients,
     /// The queries of the last moments.
     pub fallbacks: &'a Fallbacks,
 }
@@ -195,6 +209,11 @@ impl Desk<'_> {
     /// grows worse or surer, and otherwise once a second at most.
     pub fn raise(&mut self, sighting: Sighting, details: impl FnOnce() -> Details) {
         self.ledger.raise(self.context.now, sighting, details, self.emit);
+    }
+
+    /// Is such a finding open? The sighting that opens one counts those before it, too.
+    pub fn is_open(&self, id: FindingId, subject: Subject) -> bool {
+        self.ledger.is_open(id, subject)
     }
 
     /// Packets lost at the interface of a client between two times, by the last reading before and the first after;
@@ -233,6 +252,8 @@ pub struct Ground<'a> {
     pub what_if: &'a WhatIf,
     /// What a node-local cache would have saved.
     pub cache: CacheSavings,
+    /// What is known of each client.
+    pub clients: &'a Clients,
     /// The queries of the last moments.
     pub fallbacks: &'a Fallbacks,
 }
@@ -248,6 +269,10 @@ pub enum Shown<'a> {
     Fallback(&'a Fallback),
     /// A TCP connection did not come about.
     Attempt(&'a Attempt),
+    /// Two servers that were asked at once disagree.
+    Disagreement(&'a Disagreement),
+    /// Two questions are open under one ID and port.
+    Reuse(&'a Reuse),
     /// A second of link-local packets is over.
     LinkLocal(&'a LinkLocalSecond),
     /// A client asked the same again and again.
@@ -289,8 +314,9 @@ impl Findings {
         ground: Ground<'_>,
         emit: &mut dyn FnMut(&Change<'_>),
     ) {
-        let Ground { servers, what_if, cache, fallbacks } = ground;
-        let context = Context { now, thresholds: &self.thresholds, servers, what_if, cache, fallbacks };
+        let Ground { servers, what_if, cache, clients, fallbacks } = ground;
+        let thresholds = &self.thresholds;
+        let context = Context { now, thresholds, servers, what_if, cache, clients, fallbacks };
         let mut desk = Desk { context, losses: &self.losses, ledger: &mut self.ledger, emit };
         for detector in &mut self.detectors {
             match shown {
@@ -298,6 +324,8 @@ impl Findings {
                 Shown::Event(event) => detector.event(event, &mut desk),
                 Shown::Fallback(fallback) => detector.fallback(fallback, &mut desk),
                 Shown::Attempt(attempt) => detector.attempt(attempt, &mut desk),
+                Shown::Disagreement(what) => detector.disagreement(what, &mut desk),
+                Shown::Reuse(reuse) => detector.reuse(reuse, &mut desk),
                 Shown::LinkLocal(second) => detector.linklocal(second, &mut desk),
                 Shown::Repeat(repeat) => detector.repeat(repeat, &mut desk),
                 Shown::Second => detector.second(&mut desk),
@@ -324,5 +352,9 @@ impl Findings {
     }
 }
 
+#[cfg(test)]
+mod bench;
+#[cfg(test)]
+mod played;
 #[cfg(test)]
 mod tests;

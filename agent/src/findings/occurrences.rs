@@ -59,6 +59,17 @@ impl Occurrences {
         (if repeated { Strength::Repeated } else { Strength::Single }, first)
     }
 
+    /// How often it happened to a client, as of the last one added.
+    pub fn of_client(&self, client: &ClientId) -> usize {
+        self.clients.get(client).map_or(0, VecDeque::len)
+    }
+
+    /// How often it happened to a client with a name, as of the last one added.
+    pub fn of_name(&self, client: &ClientId, name: &Name) -> usize {
+        let past = self.clients.get(client).into_iter().flatten();
+        past.filter(|(_, other)| other == name).count()
+    }
+
     /// Occurrences that are kept of all clients.
     #[cfg(test)]
     pub(super) fn kept(&self) -> usize {

@@ -13,6 +13,21 @@ pub struct Repetition {
     pub within: Duration,
 }
 
+/// `search-amplification` (facts.md section 3.5).
+#[derive(Clone, Copy, Debug)]
+pub struct Amplification {
+    /// What is summed: 60 s.
+    pub within: Duration,
+    /// Lookups of one client: 50.
+    pub lookups: u64,
+    /// Share of its queries that are wasted: 0.5.
+    pub waste: f64,
+    /// Different names among them: 6, for health checks ask for a few.
+    pub names: usize,
+    /// Lookups of one client that asks a cache on its own node: 600, since there a query costs next to nothing.
+    pub lookups_at_cache: u64,
+}
+
 /// When link-local packets near their limit (facts.md section 3.4).
 #[derive(Clone, Copy, Debug)]
 pub struct LinkLocalLimit {
@@ -90,7 +105,9 @@ pub struct Race {
     pub musl: (Duration, Duration),
     /// glibc begins again with the first query: 4.9 to 5.2 s after; the second follows its response.
     pub glibc: (Duration, Duration),
-    /// A server that is not slow answers within this time: 1 s.
+    /// The other half is answered within this time: 1 s.
+    pub at_once: Duration,
+    /// The repeat is answered within this time, or twice that of the other half: 100 ms.
     pub prompt: Duration,
     /// A second answer that comes within this time shows that nothing was lost: 3 s, longer than musl's 2.5 s.
     pub second_answer: Duration,
@@ -103,6 +120,10 @@ pub struct Race {
 pub struct Lateness {
     /// No stub resolver waits longer for an answer by default: 5 s (facts.md section 1.3).
     pub given_up: Duration,
+    /// A query from another port so much later is a repeat: 0.9 s, as `timeout:1` of resolv.conf(5) has it.
+    pub repeat: Duration,
+    /// An answer so long after a repeat is for no copy in time: 1 s.
+    pub after_repeat: Duration,
 }
 
 /// `id-reuse` by one port for hours (facts.md section 3.8 P13).
@@ -116,6 +137,22 @@ pub struct FixedPort {
     pub ids: u32,
 }
 
+/// When A and AAAA disagree (facts.md section 3.3).
+#[derive(Clone, Copy, Debug)]
+pub struct PairConflictThresholds {
+    /// Both are asked, and NXDOMAIN and the address come, within this time: 1 s. Later the name may have changed.
+    pub within: Duration,
+    /// Times for one name from which on it is certain: 3.
+    pub sure: usize,
+}
+
+/// When a chain of aliases is long (facts.md section 3.8, P11).
+#[derive(Clone, Copy, Debug)]
+pub struct DeepCnameThresholds {
+    /// CNAME records in one answer: 6.
+    pub cnames: usize,
+}
+
 /// What is configurable of the rules.
 #[derive(Clone, Copy, Debug)]
 pub struct Thresholds {
@@ -123,6 +160,8 @@ pub struct Thresholds {
     pub close_after: Duration,
     /// How often something must happen.
     pub repetition: Repetition,
+    /// Queries wasted on the search list.
+    pub amplification: Amplification,
     /// Link-local packets.
     pub linklocal: LinkLocalLimit,
     /// The same question again and again.
@@ -141,6 +180,10 @@ pub struct Thresholds {
     pub late: Lateness,
     /// One port for hours.
     pub port: FixedPort,
+    /// Of `pair-conflict`.
+    pub pair_conflict: PairConflictThresholds,
+    /// Of `deep-cname`.
+    pub deep_cname: DeepCnameThresholds,
 }
 
 impl Default for Thresholds {
@@ -148,6 +191,13 @@ impl Default for Thresholds {
         Self {
             close_after: Duration::from_secs(300),
             repetition: Repetition { of_one_name: 2, of_one_client: 3, within: Duration::from_secs(60) },
+            amplification: Amplification {
+                within: Duration::from_secs(60),
+                lookups: 50,
+                waste: 0.5,
+                names: 6,
+                lookups_at_cache: 600,
+            },
             linklocal: LinkLocalLimit { packets: 1024, warning: 0.7, seconds: 3, of: 5, missing: 5 },
             storm: Storm {
                 per_second: 10,
@@ -164,12 +214,19 @@ impl Default for Thresholds {
                 pair: Duration::from_millis(1),
                 musl: (Duration::from_millis(2400), Duration::from_millis(2600)),
                 glibc: (Duration::from_millis(4900), Duration::from_millis(5200)),
-                prompt: Duration::from_secs(1),
+                at_once: Duration::from_secs(1),
+                prompt: Duration::from_millis(100),
                 second_answer: Duration::from_secs(3),
                 events: 3,
             },
-            late: Lateness { given_up: Duration::from_secs(5) },
+            late: Lateness {
+                given_up: Duration::from_secs(5),
+                repeat: Duration::from_millis(900),
+                after_repeat: Duration::from_secs(1),
+            },
             port: FixedPort { kept: Duration::from_secs(3600), queries: 200, ids: 32 },
+            pair_conflict: PairConflictThresholds { within: Duration::from_secs(1), sure: 3 },
+            deep_cname: DeepCnameThresholds { cnames: 6 },
         }
     }
 }

@@ -13,11 +13,20 @@ use crate::packet::{Flow, Transport};
 /// A step is `TIME CLIENT:PORT ID NAME TYPE=RESULT …`, the time in milliseconds: the questions are sent 0.1 ms after
 /// one another, and answered from 1 ms on in their order. Results: `ans nd nx sf rf`, `to` (nothing), `tc` (truncated,
 /// with a record), `tc0` (without), `cname:NAME` (an alias, then a record). IDs count up from `ID`. Further words: `tcp`,
-/// `to=` the server's last octet (53), `apart` (each question from the next port), `late=MS` (when answers begin).
+/// `to=` the server's last octet (53) or `public` or `node` for one elsewhere, `apart` (each question from the next port), `late=MS` (when answers begin).
 struct Bench {
     correlator: Correlator,
     clients: Clients,
     said: Vec<String>,
+    lookups: Vec<Lookup>,
+}
+
+/// The lookups of a sequence, by clients that were told a resolv.conf or not.
+pub(crate) fn lookups<S: AsRef<str>>(resolv_conf: Option<&str>, steps: &[S]) -> (Vec<Lookup>, Clients) {
+    let mut bench = resolv_conf.map_or_else(Bench::new, Bench::with);
+    bench.play(&steps.iter().map(AsRef::as_ref).collect::<Vec<_>>());
+    bench.tick(1e6);
+    (bench.lookups, bench.clients)
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -28,7 +37,12 @@ enum What<'a> {
 
 impl Bench {
     fn new() -> Self {
-        Self { correlator: Correlator::new(Limits::default()), clients: Clients::default(), said: Vec::new() }
+        Self {
+            correlator: Correlator::new(Limits::default()),
+            clients: Clients::default(),
+            said: Vec::new(),
+            lookups: Vec::new(),
+        }
     }
 
     fn with(resolv_conf: &str) -> Self {
@@ -46,23 +60,31 @@ impl Bench {
         messages.sort_by_key(|(nanos, ..)| *nanos);
         for (nanos, words, what) in messages {
             let time = Timestamp::from_nanos(nanos);
-            let Self { correlator, clients, said } = self;
+            let Self { correlator, clients, said, lookups } = self;
+            let mut emit = |lookup: Lookup| {
+                said.push(tell(&lookup));
+                lookups.push(lookup);
+            };
             let mut events = Vec::new();
             correlator.tick(time, &mut |event| events.push(event));
             correlator.observe(observation(time, &words, what), &mut |event| events.push(event));
             for event in &events {
-                clients.event(event, &mut |lookup| said.push(tell(&lookup)));
+                clients.event(event, &mut emit);
             }
-            clients.tick(time, &mut |lookup| said.push(tell(&lookup)));
+            clients.tick(time, &mut emit);
         }
     }
 
     /// Everything before this time was seen.
     fn tick(&mut self, millis: f64) {
         let time = Timestamp::from_nanos((millis * 1e6) as u64);
-        let Self { correlator, clients, said } = self;
-        correlator.tick(time, &mut |event| clients.event(&event, &mut |lookup| said.push(tell(&lookup))));
-        clients.tick(time, &mut |lookup| said.push(tell(&lookup)));
+        let Self { correlator, clients, said, lookups } = self;
+        let mut emit = |lookup: Lookup| {
+            said.push(tell(&lookup));
+            lookups.push(lookup);
+        };
+        correlator.tick(time, &mut |event| clients.event(&event, &mut emit));
+        clients.tick(time, &mut emit);
     }
 }
 
@@ -73,6 +95,7 @@ fn of_step<'a>(step: &'a str) -> Vec<(u64, String, What<'a>)> {
     let time: f64 = time.parse().unwrap();
     let option = |key: &str| rest.iter().find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
     let to = option("to").unwrap_or("53");
+    let to = ["public", "node"].into_iter().find(|word| rest.contains(word)).unwrap_or(to);
     let late: f64 = option("late").map_or(1.0, |late| late.parse().unwrap());
     let tcp = if rest.contains(&"tcp") { "tcp" } else { "udp" };
     let (host, port) = client.split_once(':').unwrap();
@@ -99,7 +122,11 @@ fn observation(time: Timestamp, words: &str, what: What<'_>) -> Observation {
     let words: Vec<&str> = words.split(' ').collect();
     let [host, port, id, name, qtype, to, tcp] = words.as_slice() else { panic!("{words:?}") };
     let client: SocketAddr = format!("10.0.0.{host}:{port}").parse().unwrap();
-    let server: SocketAddr = format!("10.0.0.{to}:53").parse().unwrap();
+    let server: SocketAddr = match *to {
+        "public" => "8.8.8.8:53".parse().unwrap(),
+        "node" => "169.254.20.10:53".parse().unwrap(),
+        host => format!("10.0.0.{host}:53").parse().unwrap(),
+    };
     let qtype = match *qtype {
         "A" => 1,
         "AAAA" => 28,

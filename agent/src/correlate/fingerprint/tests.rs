@@ -88,7 +88,7 @@ impl Client {
 
     #[track_caller]
     fn check(&self, stub: Stub, confidence: Confidence) {
-        let Fingerprint { stub: found, confidence: sure, because } = self.habits.fingerprint();
+        let Fingerprint { stub: found, confidence: sure, because, .. } = self.habits.fingerprint();
         assert_eq!((found, sure), (stub, confidence), "{because}; {:?}", self.habits);
     }
 }

@@ -1,5 +1,6 @@
 //! What was found: lines for people, and JSON. Deliberately absent: judgement; the words are those of the rules.
 
+mod example;
 pub mod json;
 pub mod text;
 

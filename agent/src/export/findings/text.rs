@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 
 use jiff::tz::TimeZone;
 
-use super::whom;
+use super::{example, whom};
 use crate::capture::frame::Timestamp;
 use crate::export::json::InterfaceNames;
 use crate::export::text::{clock, milliseconds};
-use crate::findings::{Change, Finding, Measure, Packet, Quantity, Remedy, Severity};
+use crate::findings::{Change, Finding, Measure, Quantity, Remedy, Severity};
 
 /// Columns of a report.
 pub const WIDTH: usize = 80;
@@ -40,7 +40,7 @@ impl FindingLines {
             self.paint(finding.severity, &format!("{:<8}", finding.severity.as_str())),
             finding.id.as_str(),
             whom(&finding.subject, names),
-            finding.details.summary,
+            finding.details.summary.trim_end_matches('.'),
             finding.confidence.as_str(),
             times(finding.count),
         );
@@ -55,43 +55,19 @@ impl FindingLines {
     pub fn evidence(&self, finding: &Finding, indent: usize) -> String {
         let details = &finding.details;
         let mut text = String::new();
-        if !details.because.is_empty() {
-            wrap(&mut text, &details.because.join(" "), indent, indent);
+        for why in &details.because {
+            wrap(&mut text, &format!("- {}", why.trim_end_matches('.')), indent, indent + 2);
         }
         if !details.numbers.is_empty() {
             let numbers: Vec<String> = details.numbers.iter().map(number).collect();
-            wrap(&mut text, &format!("In numbers: {}.", numbers.join(", ")), indent, indent);
+            wrap(&mut text, &format!("In numbers: {}", numbers.join(", ")), indent, indent);
         }
         if !details.example.is_empty() {
             text.push_str(&format!("{:indent$}One example:\n", ""));
-            self.example(&mut text, &details.example, indent + 2);
+            example::write(&mut text, &details.example, &self.zone, indent + 2);
         }
         remedies(&mut text, &details.remedies, indent);
         text
-    }
-
-    /// The packets, below a line for each pair of sockets: `>` is from the first of them, `<` to it.
-    fn example(&self, text: &mut String, packets: &[Packet], indent: usize) {
-        let mut between = None;
-        for packet in packets {
-            let Packet { time, source, destination, transport, .. } = packet;
-            let here = (*source, *destination, *transport);
-            let back = (*destination, *source, *transport);
-            if between != Some(here) && between != Some(back) {
-                between = Some(here);
-                // Writing to a String cannot fail.
-                let _ =
-                    writeln!(text, "{:indent$}{source} and {destination} over {}", "", transport.as_str());
-            }
-            let way = match (packet.text.starts_with('['), between == Some(here)) {
-                // What did not come has no direction.
-                (true, _) => ' ',
-                (false, true) => '>',
-                (false, false) => '<',
-            };
-            let line = format!("{} {way} {}", self.time(*time), packet.text);
-            wrap(text, &line, indent + 2, indent + 17);
-        }
     }
 
     /// The colour of a severity around `text`.

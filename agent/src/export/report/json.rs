@@ -72,12 +72,19 @@ impl Diagnosis<'_> {
     fn what_if(&self) -> Value {
         let what_if = self.insight.what_if();
         let cost = |queries: u64| json!({ "queries": queries, "of": what_if.queries });
+        let ndots = |queries: u64, broken: u64| json!({ "queries": queries, "of": what_if.queries, "broken": broken });
         let cache = self.insight.cache().savings();
         json!({
-            "ndots_2": cost(what_if.ndots_2),
-            "ndots_1": cost(what_if.ndots_1),
+            "ndots_2": ndots(what_if.ndots_2, what_if.broken_by_2),
+            "ndots_1": ndots(what_if.ndots_1, what_if.broken_by_1),
             "trailing_dot": cost(what_if.trailing_dot),
-            "cache": { "queries": cache.queries, "hits": cache.hits },
+            "supposed": what_if.supposed,
+            "cache": {
+                "queries": cache.queries,
+                "hits": cache.hits,
+                "linklocal_peak": cache.linklocal_peak,
+                "linklocal_peak_left": cache.linklocal_peak_left,
+            },
         })
     }
 }

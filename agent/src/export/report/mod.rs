@@ -137,7 +137,7 @@ impl Diagnosis<'_> {
             finding.id.as_str(),
             whom(&finding.subject, self.names)
         )?;
-        wrap(out, &finding.details.summary, 3, 3);
+        wrap(out, &format!("{}.", finding.details.summary.trim_end_matches('.')), 3, 3);
         let (first, last) = (finding.first_seen, finding.last_seen);
         let clock = |time| clock(time, &lines.zone, "%H:%M:%S");
         let mut when = match clock(first) == clock(last) {
@@ -165,6 +165,7 @@ impl Diagnosis<'_> {
         let subject = &finding.subject;
         let interface = subject.interface.or(subject.client.and_then(|client| client.interface));
         match (self.file, interface.and_then(|ifindex| self.names.get(&ifindex))) {
+            (Some("-"), _) => format!("nslookout -r FILE {form}"),
             (Some(file), _) => format!("nslookout -r {} {form}", quoted(file)),
             (None, Some(interface)) => format!("nslookout -i {} {form}", quoted(interface)),
             (None, None) => format!("nslookout {form}"),
@@ -209,35 +210,52 @@ impl Diagnosis<'_> {
         }
         let what_if = self.insight.what_if();
         let cases = [
-            ("ndots:2", what_if.ndots_2),
-            ("ndots:1", what_if.ndots_1),
-            ("trailing dots", what_if.trailing_dot),
+            ("ndots:2", what_if.ndots_2, what_if.broken_by_2),
+            ("ndots:1", what_if.ndots_1, what_if.broken_by_1),
+            ("trailing dots", what_if.trailing_dot, 0),
         ];
-        let savings = cases.iter().filter(|(_, queries)| *queries < what_if.queries);
-        let savings: Vec<String> =
-            savings.map(|(what, queries)| format!("{} with {what}", grouped(*queries))).collect();
+        let savings = cases.into_iter().filter(|(_, queries, _)| *queries < what_if.queries);
+        let savings: Vec<String> = savings
+            .map(|(what, queries, broken)| match broken {
+                0 => format!("{} with {what}", grouped(queries)),
+                broken => {
+                    format!(
+                        "{} with {what} (which would break {} lookups)",
+                        grouped(queries),
+                        grouped(broken)
+                    )
+                }
+            })
+            .collect();
         if !savings.is_empty() {
             let sent = grouped(what_if.queries);
-            wrap(out, &format!("Of {sent} queries, these would be left: {}.", savings.join(", ")), 0, 2);
+            wrap(out, &format!("Of {sent} queries these would be left: {}.", savings.join(", ")), 0, 2);
         }
         let cache = self.insight.cache().savings();
         if cache.hits > 0 {
             let share = 100.0 * cache.hits as f64 / cache.queries.max(1) as f64;
-            let words = format!(
+            let mut words = format!(
                 "A node-local cache would have answered {} of {} queries ({share:.0} %).",
                 grouped(cache.hits),
                 grouped(cache.queries)
             );
+            if cache.linklocal_peak > 0 {
+                words += &format!(
+                    " In the busiest second {} of {} queries to link-local resolvers would be left.",
+                    grouped(cache.linklocal_peak_left),
+                    grouped(cache.linklocal_peak)
+                );
+            }
             wrap(out, &words, 0, 2);
         }
     }
 }
 
-/// `musl 2 (10.1.0.5, 10.1.0.6)`.
+/// `2 musl (10.1.0.5, 10.1.0.6)`.
 fn some_of(what: &str, clients: &[String]) -> String {
     let some = clients.iter().take(MOST_CLIENTS).cloned().collect::<Vec<_>>().join(", ");
     let more = if clients.len() > MOST_CLIENTS { ", …" } else { "" };
-    format!("{what} {} ({some}{more})", clients.len())
+    format!("{} {what} ({some}{more})", clients.len())
 }
 
 /// A word as a shell takes it.

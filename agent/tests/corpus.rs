@@ -1,0 +1,316 @@
+//! The labelled corpus: `nslookout diagnose` must find in each capture what its label says, and nothing else.
+//!
+//! `cargo test -p nslookout --test corpus -- --nocapture` prints, for each finding, how often it was right, missed and a
+//! false alarm, in the tuned set and in the held-out set apart, and names every miss and every false alarm. The captures
+//! are recorded by `cargo xtask corpus record`; docs/testing.md says how.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, its helpers too")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use serde::Deserialize;
+
+/// The program under test.
+const NSLOOKOUT: &str = env!("CARGO_BIN_EXE_nslookout");
+
+/// The findings for which the corpus has ten captures that must raise it, and ten that only look so.
+const MAIN: [&str; 9] = [
+    "truncated-no-tcp",
+    "old-musl",
+    "search-stopped",
+    "pair-conflict",
+    "linklocal-rate",
+    "search-amplification",
+    "conntrack-race",
+    "tcp-blocked",
+    "oversize-udp",
+];
+
+/// The two halves: the detectors may be adjusted to the first; the second is reported and never looked into.
+const SETS: [&str; 2] = ["tuned", "held-out"];
+
+/// At most this share of what must be found may be missed.
+const LEAST_RECALL: f64 = 0.95;
+
+/// What must be found in one capture.
+#[derive(Deserialize)]
+struct Label {
+    name: String,
+    set: String,
+    must: BTreeSet<String>,
+    /// What may be found, and why. All else must not be.
+    may: BTreeMap<String, String>,
+    /// What must not be found though it looks so, and why.
+    near_miss: BTreeMap<String, String>,
+    fingerprint: Option<Fingerprint>,
+    /// What the agent is told of the client's configuration.
+    resolv_conf: Option<String>,
+}
+
+/// Which stub resolver a client has.
+#[derive(Clone, Debug, Deserialize)]
+struct Fingerprint {
+    client: String,
+    stub: String,
+}
+
+/// What `diagnose -o json` says, as far as it is judged here.
+#[derive(Deserialize)]
+struct Report {
+    findings: Vec<Finding>,
+    #[serde(default)]
+    fingerprints: Vec<Fingerprint>,
+}
+
+#[derive(Deserialize)]
+struct Finding {
+    id: String,
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus")
+}
+
+fn labels() -> Vec<Label> {
+    serde_json::from_str(&fs::read_to_string(folder().join("labels.json")).unwrap()).unwrap()
+}
+
+impl Label {
+    fn capture(&self) -> PathBuf {
+        folder().join(&self.set).join(format!("{}.pcap.zst", self.name))
+    }
+}
+
+/// Lets the agent read the capture; status 2 is trouble, 0 and 1 are verdicts.
+fn diagnose(label: &Label, scratch: &Path) -> Report {
+    let mut command = Command::new(NSLOOKOUT);
+    command.args(["diagnose", "-o", "json", "-r"]).arg(label.capture());
+    if let Some(text) = &label.resolv_conf {
+        let file = scratch.join(format!("{}-{}.conf", label.set, label.name));
+        fs::write(&file, text).unwrap();
+        command.arg("--resolv-conf").arg(file);
+    }
+    let output = command.output().unwrap();
+    let status = output.status.code();
+    assert!(
+        matches!(status, Some(0 | 1)),
+        "{} {}: status {status:?}: {}",
+        label.set,
+        label.name,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{}: {error}", label.name))
+}
+
+/// All captures, by two threads, each with its label.
+fn diagnose_all(labels: &[Label]) -> Vec<(&Label, Report)> {
+    let scratch = std::env::temp_dir().join(format!("nsltest-{}-corpus", std::process::id()));
+    fs::create_dir_all(&scratch).unwrap();
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        while let Some(label) = labels.get(next.fetch_add(1, Ordering::Relaxed)) {
+            done.push((label, diagnose(label, &scratch)));
+        }
+        done
+    };
+    let mut reports = thread::scope(|scope| {
+        let threads = [scope.spawn(work), scope.spawn(work)];
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+    });
+    fs::remove_dir_all(&scratch).unwrap();
+    reports.sort_by(|one, other| (&one.0.set, &one.0.name).cmp(&(&other.0.set, &other.0.name)));
+    reports
+}
+
+/// How often one finding was right, and where it was not.
+#[derive(Default)]
+struct Score {
+    found: usize,
+    missed: Vec<String>,
+    false_alarms: Vec<String>,
+}
+
+impl Score {
+    /// Which share of the alarms were right; 1 where there were none.
+    fn precision(&self) -> f64 {
+        share(self.found, self.found + self.false_alarms.len())
+    }
+
+    /// Which share of what must be found was found.
+    fn recall(&self) -> f64 {
+        share(self.found, self.found + self.missed.len())
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.found += other.found;
+        self.missed.extend_from_slice(&other.missed);
+        self.false_alarms.extend_from_slice(&other.false_alarms);
+    }
+}
+
+fn share(part: usize, whole: usize) -> f64 {
+    if whole == 0 { 1.0 } else { part as f64 / whole as f64 }
+}
+
+/// Scores by finding; a finding that may be there counts neither way.
+fn judge<'a>(reports: impl IntoIterator<Item = (&'a Label, &'a Report)>) -> BTreeMap<String, Score> {
+    let mut scores: BTreeMap<String, Score> = BTreeMap::new();
+    for (label, report) in reports {
+        let ids: BTreeSet<&String> = report.findings.iter().map(|finding| &finding.id).collect();
+        for id in &label.must {
+            let score = scores.entry(id.clone()).or_default();
+            if ids.contains(id) {
+                score.found += 1;
+            } else {
+                score.missed.push(label.name.clone());
+            }
+        }
+        for &id in ids.iter().filter(|&&id| !label.must.contains(id) && !label.may.contains_key(id)) {
+            let why = label.near_miss.get(id).map(|why| format!(" ({why})")).unwrap_or_default();
+            scores.entry(id.clone()).or_default().false_alarms.push(label.name.clone() + &why);
+        }
+    }
+    scores
+}
+
+/// The fingerprint that a report gives for the labelled client: right, wrong, or `unknown` where it says nothing.
+fn wrong_fingerprint(label: &Label, report: &Report) -> Option<String> {
+    let truth = label.fingerprint.as_ref()?;
+    let said = report.fingerprints.iter().find(|said| said.client == truth.client)?;
+    // "musl" alone is right and vague.
+    let is_right = said.stub == "unknown" || truth.stub.starts_with(&said.stub);
+    (!is_right).then(|| format!("{}: {} is taken for {}", label.name, truth.stub, said.stub))
+}
+
+/// How many clients were named right.
+fn named(reports: &[&(&Label, Report)]) -> (usize, usize) {
+    let labelled = reports.iter().filter_map(|(label, report)| Some((label.fingerprint.as_ref()?, report)));
+    let labelled: Vec<_> = labelled.filter(|(truth, _)| truth.stub != "unknown").collect();
+    let is_named = |truth: &Fingerprint, report: &Report| {
+        report.fingerprints.iter().any(|said| said.client == truth.client && said.stub == truth.stub)
+    };
+    (labelled.iter().filter(|(truth, report)| is_named(truth, report)).count(), labelled.len())
+}
+
+fn table(set: &str, scores: &BTreeMap<String, Score>) -> String {
+    let mut text = format!("{set:<22} right  missed  false   precision  recall\n");
+    for (id, score) in scores {
+        let (missed, wrong) = (score.missed.len(), score.false_alarms.len());
+        let (precision, recall) = (score.precision(), score.recall());
+        writeln!(text, "{id:<22} {:>5} {missed:>7} {wrong:>6} {precision:>11.3} {recall:>7.3}", score.found)
+            .unwrap();
+    }
+    for (id, score) in scores {
+        for name in &score.missed {
+            writeln!(text, "missed       {id}: {set} {name}").unwrap();
+        }
+        for name in &score.false_alarms {
+            writeln!(text, "false alarm  {id}: {set} {name}").unwrap();
+        }
+    }
+    text
+}
+
+#[test]
+fn every_capture_shows_its_label_and_nothing_else() {
+    let labels = labels();
+    let reports = diagnose_all(&labels);
+    let mut failures = Vec::new();
+    for set in SETS {
+        let of_set: Vec<&(&Label, Report)> = reports.iter().filter(|(label, _)| label.set == set).collect();
+        let mut scores = judge(of_set.iter().map(|(label, report)| (*label, report)));
+        let mut all = Score::default();
+        scores.values().for_each(|score| all.add(score));
+        print!("{}", table(set, &scores));
+        let (right, of) = named(&of_set);
+        println!(
+            "{set}: {} captures; precision {:.3}, recall {:.3}; {right} of {of} clients named by their stub resolver\n",
+            of_set.len(),
+            all.precision(),
+            all.recall()
+        );
+        let wrong: Vec<String> =
+            of_set.iter().filter_map(|(label, report)| wrong_fingerprint(label, report)).collect();
+        wrong.iter().for_each(|wrong| println!("wrong stub   {set} {wrong}"));
+        if set == "tuned" {
+            failures.extend(wrong);
+            scores.insert("all findings".to_owned(), all);
+            let judged = MAIN.iter().copied().chain(["all findings"]);
+            failures.extend(judged.filter_map(|id| too_bad(id, scores.get(id)?)));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// What is wrong with a score of the tuned set.
+fn too_bad(id: &str, score: &Score) -> Option<String> {
+    let (precision, recall) = (score.precision(), score.recall());
+    (precision < 1.0 || recall < LEAST_RECALL)
+        .then(|| format!("{id}: precision {precision:.3}, recall {recall:.3}"))
+}
+
+#[test]
+fn there_are_enough_captures_of_each_kind() {
+    let labels = labels();
+    for label in &labels {
+        assert!(label.capture().exists(), "{} {} was never recorded", label.set, label.name);
+        let clash = label.near_miss.keys().find(|id| label.must.contains(*id) || label.may.contains_key(*id));
+        assert_eq!(clash, None, "{}", label.name);
+    }
+    for set in SETS {
+        let files = fs::read_dir(folder().join(set)).unwrap().count();
+        assert_eq!(files, labels.iter().filter(|label| label.set == set).count(), "captures without a label");
+    }
+    for id in MAIN {
+        let count = |set: &str, is: fn(&Label, &str) -> bool| {
+            labels.iter().filter(|label| label.set == set && is(label, id)).count()
+        };
+        for is in [is_positive, is_near_miss] {
+            let (tuned, held_out) = (count("tuned", is), count("held-out", is));
+            assert!(tuned >= 10 && held_out * 2 >= tuned.min(10), "{id}: {tuned} and {held_out}");
+        }
+    }
+}
+
+fn is_positive(label: &Label, id: &str) -> bool {
+    label.must.contains(id)
+}
+
+fn is_near_miss(label: &Label, id: &str) -> bool {
+    label.near_miss.contains_key(id)
+}
+
+#[test]
+fn a_verdict_counts_what_is_right_missed_and_wrong() {
+    let label: Label = serde_json::from_str(
+        r#"{"name": "one", "set": "tuned", "must": ["servfail", "refused"], "may": {"old-musl": "few pairs"},
+            "near_miss": {"unanswered": "the repeat is answered"},
+            "fingerprint": {"client": "10.1.0.5", "stub": "glibc"}}"#,
+    )
+    .unwrap();
+    let report: Report = serde_json::from_str(
+        r#"{"findings": [{"id": "servfail", "severity": "low"}, {"id": "old-musl"}, {"id": "unanswered"}],
+            "fingerprints": [{"client": "10.1.0.5", "stub": "go", "confidence": "low"}]}"#,
+    )
+    .unwrap();
+    let scores = judge([(&label, &report)]);
+    let counts = |id: &str| {
+        let score = &scores[id];
+        (score.found, score.missed.len(), score.false_alarms.len())
+    };
+    assert_eq!((counts("servfail"), counts("refused")), ((1, 0, 0), (0, 1, 0)));
+    assert_eq!(scores["unanswered"].false_alarms, ["one (the repeat is answered)"]);
+    assert!(!scores.contains_key("old-musl"));
+    assert_eq!(wrong_fingerprint(&label, &report).unwrap(), "one: glibc is taken for go");
+    assert_eq!(
+        too_bad("unanswered", &scores["unanswered"]).unwrap(),
+        "unanswered: precision 0.000, recall 1.000"
+    );
+    assert_eq!(too_bad("servfail", &scores["servfail"]), None);
+}
