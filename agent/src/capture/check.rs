@@ -1,6 +1,7 @@
 //! Can we capture here? What the kernel offers, what we may do, and who is on the hooks already.
 
 use std::io;
+use std::net::IpAddr;
 
 use aya::programs::{SchedClassifier, TcAttachType};
 
@@ -10,7 +11,7 @@ use super::frame::{Direction, Ifindex};
 use super::interfaces::{Interfaces, Watched};
 use super::netlink::Netlink;
 use super::packet_socket::PacketSocketSource;
-use super::{CaptureError, LiveConfig};
+use super::{CaptureError, LiveConfig, vpc};
 
 /// The capabilities that matter here, by their number in linux/capability.h.
 const CAPABILITIES: [(&str, u32); 6] = [
@@ -48,6 +49,8 @@ pub struct Findings {
     pub ebpf: Result<(), CaptureError>,
     /// A packet socket was really opened and closed again, or why not.
     pub packet_socket: Result<(), CaptureError>,
+    /// VPC resolvers whose packets would count as link-local, beside the well-known ones.
+    pub vpc_resolvers: Vec<IpAddr>,
     /// What would be watched.
     pub interfaces: Vec<Hooks>,
 }
@@ -68,6 +71,7 @@ pub fn examine(config: &LiveConfig) -> Result<Findings, CaptureError> {
         tcx: kernel_at_least(6, 6),
         ebpf: EbpfSource::probe(config),
         packet_socket: PacketSocketSource::open(config, interfaces).map(drop),
+        vpc_resolvers: vpc::resolvers(&config.vpc_resolvers),
         interfaces: hooks,
     })
 }

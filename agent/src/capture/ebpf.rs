@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -17,11 +18,12 @@ use nslookout_ebpf::{
 use super::attach::{self, Attacher, PROGRAMS, Shared};
 use super::clsact::Clsact;
 use super::counters::{CaptureCounters, DropReason, Method, ProgramRuns};
+use super::ethtool::{Allowances, uplinks};
 use super::frame::{Direction, Frame, Ifindex, InterfaceKind, LinkType, Place, Timestamp};
 use super::interfaces::Interfaces;
 use super::vantage::Vantage;
 use super::vantage::{Verdict, judge};
-use super::{AttachMethod, CaptureError, Drained, LiveConfig, linklocal};
+use super::{AttachMethod, CaptureError, Drained, LiveConfig, linklocal, vpc};
 use crate::maps::{Map, Set};
 
 /// The kernel half, as build.rs made it.
@@ -36,6 +38,8 @@ pub struct EbpfSource {
     parts: Parts,
     programs: Vec<ProgramRuns>,
     seen: PerCpuArray<MapData, [u64; 2]>,
+    allowances: Allowances,
+    vpc_resolvers: Vec<IpAddr>,
     /// CLOCK_REALTIME minus CLOCK_MONOTONIC at the start; a later step of the wall clock does not reach the frames.
     clock_offset_ns: u64,
 }
@@ -97,7 +101,8 @@ impl EbpfSource {
         let method = choose_method(config.attach)?;
         let mut ebpf = load(config)?;
         fill_ports(&mut ebpf, &config.ports)?;
-        fill_linklocal(&mut ebpf)?;
+        let vpc_resolvers = vpc::resolvers(&config.vpc_resolvers);
+        fill_linklocal(&mut ebpf, &vpc_resolvers)?;
         let ring = RingBuf::try_from(take_map(&mut ebpf, "RING")?).map_err(map_error)?;
         let counters = PerCpuHashMap::try_from(take_map(&mut ebpf, "INTERFACES")?).map_err(map_error)?;
         let buckets = BpfHashMap::try_from(take_map(&mut ebpf, "LINKLOCAL_BUCKETS")?).map_err(map_error)?;
@@ -120,6 +125,8 @@ impl EbpfSource {
             parts: Parts::default(),
             programs: Vec::new(),
             seen,
+            allowances: Allowances::default(),
+            vpc_resolvers,
             clock_offset_ns: clock_ns(rustix::time::ClockId::Realtime)
                 .saturating_sub(clock_ns(rustix::time::ClockId::Monotonic)),
         })
@@ -166,12 +173,14 @@ impl EbpfSource {
     /// The counters of kernel and attacher.
     pub fn counters(&mut self) -> CaptureCounters {
         self.read_program_runs();
-        let mut state = self.shared.state();
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.state();
         state.read_linklocal();
         let mut counters = CaptureCounters {
             attach_errors: state.attach_errors.clone(),
             linklocal: state.take_linklocal(self.clock_offset_ns),
             linklocal_buckets: true,
+            vpc_resolvers: self.vpc_resolvers.clone(),
             programs: self.programs.clone(),
             seen: self.seen.get(&0, 0).map_or(0, |cpus| cpus.iter().flatten().sum()),
             ..CaptureCounters::default()
@@ -188,6 +197,8 @@ impl EbpfSource {
                 add_losses(&mut counters, &entry.watched.name, &sum);
             }
         }
+        drop(state);
+        counters.allowances = self.allowances.read(uplinks(&counters.interfaces));
         counters
     }
 
@@ -357,16 +368,19 @@ fn fill_ports(ebpf: &mut aya::Ebpf, ports: &Set<u16>) -> Result<(), CaptureError
     Ok(())
 }
 
-fn fill_linklocal(ebpf: &mut aya::Ebpf) -> Result<(), CaptureError> {
+/// The well-known addresses, and those of VPC resolvers, which count as such: the first service.
+fn fill_linklocal(ebpf: &mut aya::Ebpf, vpc_resolvers: &[IpAddr]) -> Result<(), CaptureError> {
+    let resolvers = vpc_resolvers.iter().take(linklocal::MOST_RESOLVERS).map(|address| (*address, 0));
+    let addresses: Vec<(IpAddr, u32)> = linklocal::ADDRESSES.into_iter().chain(resolvers).collect();
     let filter = take_map(ebpf, "LINKLOCAL_FILTER")?;
     let last_half = |address| {
         let octets = linklocal::octets(address);
         u16::from_be_bytes([octets[14], octets[15]])
     };
-    set_bits(filter, linklocal::ADDRESSES.iter().map(|(address, _)| last_half(*address)))?;
+    set_bits(filter, addresses.iter().map(|(address, _)| last_half(*address)))?;
     let mut services: BpfHashMap<_, [u8; 16], u32> =
         BpfHashMap::try_from(take_map(ebpf, "LINKLOCAL_SERVICES")?).map_err(map_error)?;
-    for (address, service) in linklocal::ADDRESSES {
+    for (address, service) in addresses {
         services.insert(linklocal::octets(address), service, 0).map_err(map_error)?;
     }
     Ok(())

@@ -31,6 +31,9 @@ pub(crate) const ADDRESSES: [(IpAddr, u32); 8] = [
     (IpAddr::V4(Ipv4Addr::new(169, 254, 169, 251)), 3),
 ];
 
+/// VPC resolvers that are counted beside these, at most: the kernel half's map has room for them.
+pub(crate) const MOST_RESOLVERS: usize = 32;
+
 /// An address as the kernel half's maps know it: IPv4 as `::ffff:a.b.c.d`.
 pub(super) fn octets(address: IpAddr) -> [u8; 16] {
     match address {

@@ -8,6 +8,7 @@ pub mod check;
 pub mod clsact;
 pub mod counters;
 pub mod ebpf;
+pub mod ethtool;
 pub mod file;
 pub mod frame;
 pub mod interfaces;
@@ -16,8 +17,10 @@ mod netlink;
 pub mod packet_socket;
 pub mod recorded;
 pub mod vantage;
+pub mod vpc;
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -69,6 +72,8 @@ pub struct LiveConfig {
     pub attach: AttachMethod,
     /// The server ports.
     pub ports: Set<u16>,
+    /// VPC resolvers beside the well-known ones, whose packets count as link-local.
+    pub vpc_resolvers: Vec<IpAddr>,
     /// Size of the ring (or of the socket's queue) in bytes; the kernel wants a power of two of pages for a ring.
     pub ring_bytes: u32,
 }

@@ -7,13 +7,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::mem::{MaybeUninit, size_of, zeroed};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use super::counters::{CaptureCounters, DropReason, Method, WatchedInterface};
+use super::ethtool::{Allowances, uplinks};
 use super::frame::{Direction, Frame, Ifindex, InterfaceKind, LinkType, Place, Timestamp};
 use super::interfaces::{Interfaces, Watched};
 use super::vantage::Vantage;
-use super::{CaptureError, Drained, LiveConfig};
+use super::{CaptureError, Drained, LiveConfig, vpc};
 use crate::maps::Set;
 
 /// The largest frame: a GSO packet of 64 KiB and its link header.
@@ -34,6 +36,8 @@ pub struct PacketSocketSource {
     buffer: Vec<u8>,
     received: u64,
     dropped: u64,
+    allowances: Allowances,
+    vpc_resolvers: Vec<IpAddr>,
     detached: bool,
 }
 
@@ -50,6 +54,8 @@ impl PacketSocketSource {
             buffer: vec![0; LARGEST_FRAME],
             received: 0,
             dropped: 0,
+            allowances: Allowances::default(),
+            vpc_resolvers: vpc::resolvers(&config.vpc_resolvers),
             detached: false,
         };
         let watched: Vec<Watched> = source.interfaces.watched().cloned().collect();
@@ -117,11 +123,14 @@ impl PacketSocketSource {
             method: Method::PacketSocket,
             hooks: 1,
         });
+        let interfaces: Vec<WatchedInterface> = interfaces.collect();
         CaptureCounters {
             seen: self.received,
+            vpc_resolvers: self.vpc_resolvers.clone(),
+            allowances: self.allowances.read(uplinks(&interfaces)),
             // The kernel does not say whose packet it dropped.
             drops: BTreeMap::from([((Vantage::Unknown, DropReason::SocketFull), self.dropped)]),
-            interfaces: interfaces.collect(),
+            interfaces,
             ..CaptureCounters::default()
         }
     }

@@ -15,6 +15,9 @@ macro_rules! say {
     }};
 }
 
+/// The VPC resolver's addresses in every VPC (facts.md section 4).
+const WELL_KNOWN: &str = "169.254.169.253, fd00:ec2::253";
+
 pub(super) fn run(args: &LiveArgs) -> Result<ExitCode> {
     let config = args.config();
     let findings = examine(&config)?;
@@ -36,6 +39,8 @@ pub(super) fn run(args: &LiveArgs) -> Result<ExitCode> {
     };
     say!("eBPF           {}", verdict(&findings.ebpf));
     say!("packet socket  {}", verdict(&findings.packet_socket).replace("loaded", "opened"));
+    let others = findings.vpc_resolvers.iter().map(|address| format!(", {address}"));
+    say!("VPC resolvers  {WELL_KNOWN}{}", others.collect::<String>());
     say!();
     say!("{} interfaces would be watched by -i {}:", findings.interfaces.len(), config.selection);
     let width = findings.interfaces.iter().map(|hooks| hooks.watched.link.name.len()).max().unwrap_or(0);

@@ -27,7 +27,7 @@ const FOUND: u8 = 1;
 
 pub(super) fn run(args: &DiagnoseArgs) -> Result<ExitCode> {
     let mut engine = args.matching.engine(&args.live, TallyLimits::default());
-    engine.insight = Some(args.judge.config()?);
+    engine.insight = Some(args.judge.config(&args.live)?);
     let stop = Arc::default();
     let file = args.read.as_deref().map(|path| Source::file_until(path, &stop)).transpose()?;
     let signals = Signals::catch(stop).context("failed to catch signals")?;

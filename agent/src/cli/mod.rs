@@ -91,6 +91,10 @@ pub(crate) struct LiveArgs {
     /// How eBPF programs are attached
     #[arg(long, value_enum, default_value_t = AttachArg::Auto)]
     attach: AttachArg,
+    /// Address of a VPC resolver beside the well-known ones; may be given several times [default: on EC2 what resolv.conf
+    /// names and the VPC has as its second address]
+    #[arg(long = "vpc-resolver", value_name = "ADDRESS")]
+    vpc_resolvers: Vec<IpAddr>,
     /// Room between kernel and agent, in MiB: a power of two
     #[arg(long, value_name = "MIB", default_value_t = 8, value_parser = parse_ring)]
     ring: u32,
@@ -116,14 +120,11 @@ pub(crate) struct JudgeArgs {
     /// resolv.conf of all clients, or of one (10.1.0.5=FILE); may be given several times [default: inferred from packets]
     #[arg(long = "resolv-conf", value_name = "[ADDRESS=]FILE", value_parser = parse_resolv_conf)]
     resolv_confs: Vec<(Option<IpAddr>, PathBuf)>,
-    /// Address of a VPC resolver beside the well-known ones; may be given several times
-    #[arg(long = "vpc-resolver", value_name = "ADDRESS")]
-    vpc_resolvers: Vec<IpAddr>,
 }
 
 impl JudgeArgs {
     /// Reads the files that are named.
-    fn config(&self) -> Result<InsightConfig> {
+    fn config(&self, live: &LiveArgs) -> Result<InsightConfig> {
         let mut resolv_confs = Vec::new();
         for (client, path) in &self.resolv_confs {
             let text = std::fs::read(path).with_context(|| format!("failed to read {}", path.display()))?;
@@ -132,7 +133,7 @@ impl JudgeArgs {
         Ok(InsightConfig {
             thresholds: Thresholds { close_after: self.close_after, ..Thresholds::default() },
             resolv_confs,
-            vpc_resolvers: self.vpc_resolvers.clone(),
+            vpc_resolvers: live.vpc_resolvers.clone(),
         })
     }
 }
@@ -344,6 +345,7 @@ impl LiveArgs {
                 AttachArg::Clsact => AttachMethod::Clsact,
             },
             ports: self.port_set(),
+            vpc_resolvers: self.vpc_resolvers.clone(),
             ring_bytes: self.ring << 20,
         }
     }

@@ -35,7 +35,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode> {
     let address = listener.local_addr().context("failed to ask for the address of the listener")?;
     let tally = TallyLimits { max_series: args.max_series as usize, cluster_dns: args.cluster_dns.clone() };
     let mut engine = args.matching.engine(&args.live, tally);
-    engine.insight = Some(args.judge.config()?);
+    engine.insight = Some(args.judge.config(&args.live)?);
     let shared = Shared::new(Engine::new(engine));
     let server = Server::start(listener, &shared)?;
     let mut source = open_live(&args.live)?;

@@ -43,7 +43,7 @@ pub(super) fn run(args: &WatchArgs) -> Result<ExitCode> {
     }
     let mut engine = args.matching.engine(&args.live, TallyLimits::default());
     engine.messages = args.what.messages;
-    engine.insight = if args.what.no_findings { None } else { Some(args.judge.config()?) };
+    engine.insight = if args.what.no_findings { None } else { Some(args.judge.config(&args.live)?) };
     let shared = Shared::new(Engine::new(engine));
     let recording = args.record.create(args, &source)?;
     let mut terminal = Terminal::new(args, source.namer(), recording);
@@ -105,6 +105,10 @@ pub(super) fn tell_attached(
         if counters.interfaces.len() == 1 { "" } else { "s" },
         args.ports_text()
     );
+    if !counters.vpc_resolvers.is_empty() {
+        let resolvers: Vec<String> = counters.vpc_resolvers.iter().map(ToString::to_string).collect();
+        tell!("packets to the VPC resolver {} count as link-local", resolvers.join(", "));
+    }
 }
 
 /// Standard output, and the recording.

@@ -289,6 +289,13 @@ impl Fallbacks {
         self.truncated.tick(watermark, emit);
     }
 
+    /// Truncated responses that wait, pairs of client and server that are remembered, and connections that begin.
+    #[cfg(test)]
+    fn sizes(&self) -> (usize, usize, usize) {
+        let (waiting, pairs) = self.truncated.sizes();
+        (waiting, pairs, self.connections.len())
+    }
+
     /// Ends what still waits, at the end of the capture.
     pub fn finish(&mut self, end: Timestamp, emit: &mut dyn FnMut(Followed)) {
         self.tick(end, emit);

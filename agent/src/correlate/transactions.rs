@@ -429,7 +429,9 @@ impl Correlator {
         let closed = self.closed.get_mut(&self.hasher.hash_one(key)).and_then(|past| past.find(question));
         match closed.filter(|closed| time.since(closed.at) <= memory) {
             Some(closed) => {
-                let at_next_interface = before.is_some_and(|before| before.elsewhere(stray.parties.place));
+                // A pod's wire carries each message once: what another interface showed is no sighting of this one.
+                let at_next_interface = !matches!(scope, Scope::Pod(_))
+                    && before.is_some_and(|before| before.elsewhere(stray.parties.place));
                 if closed.copy || closed.answered && (copied == Some(true) || at_next_interface) {
                     return emit(Event::Copy);
                 }

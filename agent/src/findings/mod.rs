@@ -25,6 +25,8 @@ mod old_musl;
 mod oversize_udp;
 mod pages;
 mod pair_conflict;
+#[cfg(test)]
+mod play;
 mod public_leak;
 mod query_storm;
 mod refused;

@@ -48,7 +48,9 @@ impl Detector for QueryStorm {
 
     fn lookup(&mut self, lookup: &Lookup, _desk: &mut Desk<'_>) {
         // Of clients that never repeat themselves nothing is kept.
-        if let Some(client) = self.clients.get_mut(&lookup.client) {
+        if !self.clients.is_empty()
+            && let Some(client) = self.clients.get_mut(&lookup.client)
+        {
             client.asked(lookup.ended, lookup.queries);
         }
     }

@@ -16,7 +16,7 @@ use super::{
 use crate::capture::frame::Timestamp;
 use crate::correlate::ClientId;
 use crate::correlate::fallback::{Fallback, Then};
-use crate::correlate::fingerprint::Stub;
+use crate::correlate::fingerprint::{Fingerprint, Stub};
 
 /// Clients that came back over TCP which are remembered at most.
 const MAX_BACK: usize = 4096;
@@ -54,8 +54,14 @@ fn is_meant(fallback: &Fallback, desk: &Desk<'_>) -> bool {
     fallback.edns.is_none_or(|size| size <= limit)
         && !fallback.authentic_data
         && fallback.fingerprint.stub != Stub::BusyboxNslookup
-        // No other getaddrinfo leaves it at that: it is nslookup of BusyBox with another libc, or a tool.
-        && !(fallback.fingerprint.stub == Stub::Unknown && fallback.fingerprint.not_musl)
+        && !is_nslookup(fallback)
+}
+
+/// No getaddrinfo with random IDs and no EDNS leaves it at that: it is nslookup of BusyBox on another libc than musl, or a
+/// tool.
+fn is_nslookup(fallback: &Fallback) -> bool {
+    let Fingerprint { stub, not_musl, .. } = fallback.fingerprint;
+    fallback.edns.is_none() && stub == Stub::Unknown && not_musl
 }
 
 impl TruncatedNoTcp {

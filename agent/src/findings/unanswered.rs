@@ -63,7 +63,9 @@ impl Detector for Unanswered {
 
     fn lookup(&mut self, lookup: &Lookup, _desk: &mut Desk<'_>) {
         // Of clients that have always been answered nothing is kept.
-        if let Some(client) = self.clients.get_mut(&lookup.client) {
+        if !self.clients.is_empty()
+            && let Some(client) = self.clients.get_mut(&lookup.client)
+        {
             let asks = lookup.candidates.last().and_then(|candidate| candidate.asks.last());
             client.active = client.active.max(asks.map_or(lookup.started, |ask| ask.sent));
         }

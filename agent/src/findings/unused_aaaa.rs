@@ -78,10 +78,15 @@ impl Detector for UnusedAaaa {
             return;
         }
         let rule = desk.context.thresholds.useless_aaaa;
-        if self.clients.to_back(&lookup.client).is_none() && self.clients.len() >= MAX_CLIENTS {
-            self.clients.pop_front();
-        }
-        let sum = self.clients.entry(lookup.client).or_insert_with(|| Sum::new(lookup.started));
+        let sum = match self.clients.to_back(&lookup.client) {
+            Some(sum) => sum,
+            None => {
+                if self.clients.len() >= MAX_CLIENTS {
+                    self.clients.pop_front();
+                }
+                self.clients.entry(lookup.client).or_insert_with(|| Sum::new(lookup.started))
+            }
+        };
         sum.add(lookup);
         if lookup.ended.since(sum.since) < rule.within {
             return;

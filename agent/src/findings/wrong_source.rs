@@ -10,6 +10,7 @@ use super::remedies::{remedy, text};
 use super::{
     Confidence, Desk, Details, Detector, FindingId, RemedyPlace, Severity, Sighting, Strength, Subject,
 };
+use crate::capture::frame::InterfaceKind;
 use crate::correlate::fallback::Asked;
 use crate::correlate::{Event, OrphanReason, Stray};
 use crate::dns::Question;
@@ -29,7 +30,9 @@ impl Detector for WrongSource {
     fn event(&mut self, event: &Event, desk: &mut Desk<'_>) {
         let Event::Orphan { stray, reason: OrphanReason::NoQuery } = event else { return };
         let Stray { parties, response, time, echo } = stray;
-        let judged = parties.at_client() && parties.transport == Transport::Udp && !echo;
+        // What came to a pod may have passed the wire of a server on the same node before; it is no second sighting.
+        let at_pod = parties.place.is_some_and(|place| place.kind == InterfaceKind::Pod);
+        let judged = parties.at_client() && parties.transport == Transport::Udp && (at_pod || !echo);
         let Some(question) = response.question.as_ref().filter(|_| judged) else { return };
         let asked = desk.context.fallbacks.asked(parties.client, response.header.id, *time);
         let Some(asked) = asked.filter(|asked| !asked.answered && asked.server != parties.server) else {

@@ -135,6 +135,7 @@ fn a_panic_leaves_nothing_behind() {
                 capture: CaptureMethod::Ebpf,
                 attach,
                 ports: [53].into_iter().collect(),
+                vpc_resolvers: Vec::new(),
                 ring_bytes: 1 << 20,
             };
             let mut source = Source::live(&config).unwrap().0;

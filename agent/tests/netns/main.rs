@@ -10,11 +10,13 @@ mod fixture;
 mod follow;
 mod fragments;
 mod frames;
+mod linklocal;
 mod lookups;
 mod losses;
 mod neighbours;
 mod node;
 mod recording;
+mod shadow_cache;
 mod streams;
 
 /// Ends a test early, with the reason, where it cannot run.

@@ -1,8 +1,9 @@
-"""A forwarder whose way to one zone is slow: relays queries over UDP, those for the zone after a delay.
+"""A forwarder whose way to some zones is slow: relays queries over UDP, those for such a zone after a delay.
 
     slow.py CONFIG
 
-CONFIG has a line each for listen, upstream, zone and delay_s. At most 256 queries wait; more are dropped.
+CONFIG has the lines `listen ADDRESS` and `upstream ADDRESS`, and `zone NAME SECONDS` for each slow zone. At most 256
+queries wait; more are dropped.
 """
 
 import socket
@@ -14,9 +15,12 @@ UPSTREAM_LIMIT_S = 2
 
 
 def read(path):
+    """The listening address, the upstream, and the delay of each zone in seconds."""
     with open(path, encoding="ascii") as file:
         lines = [line.split() for line in file if line.strip() and not line.startswith("#")]
-    return dict(lines)
+    addresses = dict(line for line in lines if len(line) == 2)
+    zones = {line[1]: float(line[2]) for line in lines if line[0] == "zone"}
+    return addresses["listen"], addresses["upstream"], zones
 
 
 def name_of(query):
@@ -43,17 +47,17 @@ def relay(server, query, client, upstream, waiting):
 
 
 def main():
-    config = read(sys.argv[1])
+    listen, upstream, zones = read(sys.argv[1])
     waiting = threading.Semaphore(MAX_WAITING)
     server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    server.bind((config["listen"], 53))
+    server.bind((listen, 53))
     while True:
         query, client = server.recvfrom(65535)
         if not waiting.acquire(blocking=False):
             continue
-        is_slow = name_of(query).endswith(config["zone"])
-        delay = float(config["delay_s"]) if is_slow else 0
-        timer = threading.Timer(delay, relay, (server, query, client, config["upstream"], waiting))
+        name = name_of(query)
+        delay = next((seconds for zone, seconds in zones.items() if name.endswith("." + zone)), 0)
+        timer = threading.Timer(delay, relay, (server, query, client, upstream, waiting))
         timer.daemon = True
         timer.start()
 

@@ -27,7 +27,10 @@ const CLIENT_LIMIT: Duration = Duration::from_secs(45);
 
 /// After the last client has ended: what a rule may still wait for (2 s for TCP that never comes, 6 s for an answer),
 /// so that a control has had its chance to be accused.
-const AFTERMATH: Duration = Duration::from_secs(7);
+const AFTERMATH: Duration = Duration::from_secs(8);
+
+/// From the begin of one incident to that of the next.
+const BETWEEN: Duration = Duration::from_millis(300);
 
 /// What closing may take beyond its time.
 const CLOSE_SLACK: Duration = Duration::from_secs(3);
@@ -92,28 +95,30 @@ fn at_once(incidents: Vec<Incident>, watch: &mut Watch) -> Result<Vec<Line>> {
     heading("incidents, all at once, each on pods of its own");
     let mut shown = Vec::new();
     let mut clients = Vec::new();
-    let since = Instant::now();
     for mut incident in incidents {
         println!("{:<15} {}", incident.name, incident.title);
+        let since = Instant::now();
         let mut started = Vec::new();
         for (number, run) in std::mem::take(&mut incident.runs).into_iter().enumerate() {
             started.push(clients.len());
             clients.push(Started::start(run, &format!("{}-{number}", incident.name))?);
         }
-        shown.push((incident, started));
+        shown.push((incident, started, since));
+        // Forty programs that start in one moment would only show how busy the machine is.
+        wait(watch, BETWEEN)?;
     }
     let all_ended = wait_for(&mut clients, watch, CLIENT_LIMIT)?;
     wait(watch, AFTERMATH)?;
     let mut lines =
         vec![Line::new(all_ended, format!("every client ended within {} s", CLIENT_LIMIT.as_secs()))];
-    for (incident, started) in &shown {
+    for (incident, started, since) in &shown {
         heading(&format!("{}: {}", incident.name, incident.title));
         for &client in started {
             clients[client].show()?;
         }
-        show_found(incident, watch, since);
-        lines.extend(incident.expected.iter().map(|expected| expected.judge(watch, since)));
-        lines.extend(incident.silent.iter().map(|silent| silent.judge(watch, since)));
+        show_found(incident, watch, *since);
+        lines.extend(incident.expected.iter().map(|expected| expected.judge(watch, *since)));
+        lines.extend(incident.silent.iter().map(|silent| silent.judge(watch, *since)));
     }
     Ok(lines)
 }

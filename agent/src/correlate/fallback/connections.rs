@@ -149,6 +149,12 @@ impl Connections {
         }
     }
 
+    /// How many begin.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.beginning.len()
+    }
+
     /// The next one that was met with silence for long enough before `watermark`.
     pub(super) fn silent(&mut self, watermark: Timestamp) -> Option<Tried> {
         let (_, Beginning { began, .. }) = self.beginning.front()?;

@@ -222,6 +222,12 @@ impl Truncated {
         because
     }
 
+    /// How many wait, and how many pairs are remembered.
+    #[cfg(test)]
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        (self.count, self.dealings.len())
+    }
+
     /// Judges what has waited long enough before `watermark`.
     pub(super) fn tick(&mut self, watermark: Timestamp, emit: &mut dyn FnMut(Followed)) {
         while let Some(&(due, client, serial)) = self.first.front()

@@ -2,10 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::capture::linklocal::ADDRESSES;
-
-/// VPC resolvers that are known beside the well-known ones, at most; a machine has three (resolv.conf(5)).
-const MAX_RESOLVERS: usize = 64;
+use crate::capture::linklocal::{ADDRESSES, MOST_RESOLVERS};
 
 /// The services that share the limit of one network interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -46,7 +43,7 @@ impl Services {
     /// Adds VPC resolvers.
     pub fn add(&mut self, resolvers: &[IpAddr]) {
         for resolver in resolvers {
-            if self.resolvers.len() < MAX_RESOLVERS && !self.resolvers.contains(resolver) {
+            if self.resolvers.len() < MOST_RESOLVERS && !self.resolvers.contains(resolver) {
                 self.resolvers.push(*resolver);
             }
         }
@@ -120,6 +117,6 @@ mod tests {
         check(&services, "10.0.0.2", Some("dns"));
         assert!(services.is_resolver(vpc) && services.resolvers.len() == 1);
         services.add(&(0..200).map(|last| IpAddr::from([10, 1, 0, last])).collect::<Vec<_>>());
-        assert_eq!(services.resolvers.len(), MAX_RESOLVERS);
+        assert_eq!(services.resolvers.len(), MOST_RESOLVERS);
     }
 }

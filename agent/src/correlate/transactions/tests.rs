@@ -364,6 +364,25 @@ fn a_second_response_is_a_duplicate() {
         &["0 ? 1:1000 7 A a.test", "1 ! 1:1000 7 A a.test", "1.1 ! 1:1000 7 A a.test", "60000 end"],
         &["open 1:1000 A", "1:1000 A a.test. NOERROR 1", "duplicate 1:1000"],
     );
+    // From a pod of the same node: at each of the two interfaces one response and one duplicate.
+    check(
+        &[
+            "0 ? 1:1000 7 A a.test",
+            "0.01 ? 1:1000 7 A a.test at=server hop=63",
+            "1 ! 1:1000 7 A a.test at=server",
+            "1.01 ! 1:1000 7 A a.test hop=63",
+            "3000 ! 1:1000 7 A a.test at=server",
+            "3000.01 ! 1:1000 7 A a.test hop=63",
+        ],
+        &[
+            "open 1:1000 A",
+            "open 1:1000 at server A",
+            "1:1000 at server A a.test. NOERROR 0.99 echo",
+            "1:1000 A a.test. NOERROR 1.01",
+            "duplicate 1:1000 at server",
+            "duplicate 1:1000",
+        ],
+    );
     // In a file the same message within 5 ms is a copy, later it is a duplicate.
     check(
         &[

@@ -1,1 +1,219 @@
+//! A pair that loses one half, and what looks like it.
 
+use super::super::play::{Play, check};
+use super::*;
+
+const ID: FindingId = FindingId::ConntrackRace;
+
+/// Three lookups, 10 s apart, by a pattern in which `T` is the time, `P` the port, `I` and `J` the IDs of A and AAAA.
+fn three(pattern: &[(f64, &str)]) -> Vec<String> {
+    (0..3)
+        .flat_map(|lookup| {
+            pattern.iter().map(move |(after, step)| {
+                let words = step
+                    .replace('P', &(40_000 + lookup).to_string())
+                    .replace('I', &(7000 + lookup).to_string())
+                    .replace('J', &(50_000 + lookup).to_string());
+                format!("{} {words} n{lookup}.example", 1000.0 + 10_000.0 * f64::from(lookup) + after)
+            })
+        })
+        .collect()
+}
+
+#[track_caller]
+fn check_three(pattern: &[(f64, &str)], expected: &[&str]) {
+    let mut steps = three(pattern);
+    steps.push("60000 tick".into());
+    check(ID, &steps.iter().map(String::as_str).collect::<Vec<_>>(), expected);
+}
+
+const FOUND: &[&str] = &["opened 10.0.0.2 10.0.0.53 high/medium x3"];
+
+#[test]
+fn musl_asks_again_after_two_and_a_half_seconds() {
+    check_three(
+        &[
+            (0.0, "? P I A"),
+            (0.01, "? P J AAAA"),
+            (0.5, "! P I A"),
+            (2502.0, "? P J AAAA"),
+            (2502.5, "! P J AAAA"),
+        ],
+        FOUND,
+    );
+    check_three(
+        &[
+            (0.0, "? P I A"),
+            (0.01, "? P J AAAA"),
+            (0.5, "! P J AAAA"),
+            (2502.0, "? P I A"),
+            (2502.5, "! P I A"),
+        ],
+        FOUND,
+    );
+}
+
+#[test]
+fn glibc_asks_for_both_again_after_five() {
+    check_three(
+        &[
+            (0.0, "? P I A"),
+            (0.01, "? P J AAAA"),
+            (0.5, "! P I A"),
+            (5000.0, "? P I A"),
+            (5000.5, "! P I A"),
+            (5000.6, "? P J AAAA"),
+            (5001.0, "! P J AAAA"),
+        ],
+        FOUND,
+    );
+    check_three(
+        &[
+            (0.0, "? P I A"),
+            (0.01, "? P J AAAA"),
+            (0.5, "! P J AAAA"),
+            (5000.0, "? P I A"),
+            (5000.5, "! P I A"),
+            (5000.6, "? P J AAAA"),
+            (5001.0, "! P J AAAA"),
+        ],
+        FOUND,
+    );
+}
+
+#[test]
+fn two_are_not_enough() {
+    let pattern = [
+        (0.0, "? P I A"),
+        (0.01, "? P J AAAA"),
+        (0.5, "! P I A"),
+        (2502.0, "? P J AAAA"),
+        (2502.5, "! P J AAAA"),
+    ];
+    let mut steps = three(&pattern);
+    steps.truncate(2 * pattern.len());
+    check(ID, &steps.iter().map(String::as_str).collect::<Vec<_>>(), &[]);
+}
+
+#[test]
+fn both_lost_or_the_repeat_too_is_silence() {
+    check_three(
+        &[
+            (0.0, "? P I A"),
+            (0.01, "? P J AAAA"),
+            (2502.0, "? P I A"),
+            (2502.1, "? P J AAAA"),
+            (2502.5, "! P I A"),
+            (2502.6, "! P J AAAA"),
+        ],
+        &[],
+    );
+    check_three(&[(0.0, "? P I A"), (0.01, "? P J AAAA"), (0.5, "! P I A"), (2502.0, "? P J AAAA")], &[]);
+}
+
+#[test]
+fn a_slow_server_is_silence() {
+    // It answers 0.3 s after the repeat; or at once, and then the second copy too.
+    check_three(
+        &[
+            (0.0, "? P I A"),
+            (0.01, "? P J AAAA"),
+            (0.5, "! P I A"),
+            (2502.0, "? P J AAAA"),
+            (2800.0, "! P J AAAA"),
+        ],
+        &[],
+    );
+    check_three(
+        &[
+            (0.0, "? P I A"),
+            (0.01, "? P J AAAA"),
+            (0.5, "! P I A"),
+            (2502.0, "? P J AAAA"),
+            (2510.0, "! P J AAAA"),
+            (5012.0, "! P J AAAA"),
+        ],
+        &[],
+    );
+}
+
+#[test]
+fn separate_ports_one_after_the_other_and_c_ares_are_silence() {
+    check_three(
+        &[
+            (0.0, "? P I A"),
+            (0.01, "? 999 J AAAA"),
+            (0.5, "! P I A"),
+            (2502.0, "? 999 J AAAA"),
+            (2502.5, "! 999 J AAAA"),
+        ],
+        &[],
+    );
+    check_three(
+        &[
+            (0.0, "? P I A"),
+            (0.5, "! P I A"),
+            (20.0, "? P J AAAA"),
+            (2522.0, "? P J AAAA"),
+            (2522.5, "! P J AAAA"),
+        ],
+        &[],
+    );
+    // Only what was lost, after 5 s.
+    check_three(
+        &[
+            (0.0, "? P I A"),
+            (0.01, "? P J AAAA"),
+            (0.5, "! P I A"),
+            (5000.0, "? P J AAAA"),
+            (5000.5, "! P J AAAA"),
+        ],
+        &[],
+    );
+}
+
+#[test]
+fn what_nothing_translates_is_silence() {
+    for server in ["169.254.20.10", "169.254.169.253", "127.0.0.53", "fe80::1", "fd00:ec2::253", "::1"] {
+        assert!(!is_translated(server.parse().unwrap()), "{server}");
+    }
+    for server in ["10.96.0.10", "172.20.0.10", "8.8.8.8", "fd00:10:96::a"] {
+        assert!(is_translated(server.parse().unwrap()), "{server}");
+    }
+}
+
+#[test]
+fn lost_packets_may_have_been_the_answers() {
+    let pattern = [
+        (0.0, "? P I A"),
+        (0.01, "? P J AAAA"),
+        (0.5, "! P I A"),
+        (2502.0, "? P J AAAA"),
+        (2502.5, "! P J AAAA"),
+    ];
+    let mut steps = vec!["900 lost 0".to_owned()];
+    steps.extend(three(&pattern));
+    steps.extend(["24000 lost 1".to_owned(), "60000 tick".to_owned()]);
+    check(ID, &steps.iter().map(String::as_str).collect::<Vec<_>>(), &[]);
+}
+
+#[test]
+fn the_details_tell_which_half_and_how_long() {
+    let pattern = [
+        (0.0, "? P I A"),
+        (0.01, "? P J AAAA"),
+        (0.5, "! P I A"),
+        (2502.0, "? P J AAAA"),
+        (2502.5, "! P J AAAA"),
+    ];
+    let steps = three(&pattern);
+    let mut play = Play::new(ID);
+    play.steps(&steps.iter().map(String::as_str).collect::<Vec<_>>()).finish();
+    let Details { summary, because, example, .. } = play.details();
+    assert!(
+        summary.starts_with("10.0.0.2 waits 2.5 s for n2.example.: of A and AAAA to 10.0.0.53 one"),
+        "{summary}"
+    );
+    assert!(because[1].starts_with("AAAA was sent again after 2.502 s"), "{because:?}");
+    assert_eq!(example.len(), 5);
+}
