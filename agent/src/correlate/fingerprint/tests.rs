@@ -18,6 +18,7 @@ struct Client {
     habits: Habits,
     /// In microseconds.
     now: u64,
+    hasher: hashlink::DefaultHashBuilder,
 }
 
 impl Client {
@@ -39,6 +40,8 @@ impl Client {
             time: Timestamp::from_nanos(self.now * 1000),
             header: Header { id, flags: 0x0100, counts: [1, 0, 0, 0] },
             question: Some(Question { qname: Name::from_text(name).unwrap(), qtype, qclass: 1 }),
+            name_key: std::hash::BuildHasher::hash_one(&self.hasher, Name::from_text(name).unwrap()),
+            number: 0,
             edns,
             echo: false,
         }
@@ -61,6 +64,8 @@ impl Client {
         self.habits.closed(&Transaction {
             parties: sent.parties,
             query,
+            name_key: sent.name_key,
+            number: 0,
             first_sent: sent.time,
             sends: 1,
             echo: false,

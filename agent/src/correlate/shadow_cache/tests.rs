@@ -157,5 +157,5 @@ fn the_table_does_not_grow() {
         table.entry(key, time).keep(time, 30, true, 1);
         assert!(table.entry(key, time).lives(time));
     }
-    assert_eq!(table.bytes(), 2 << 20);
+    assert_eq!(table.bytes(), 1 << 20);
 }
