@@ -1,15 +1,12 @@
 //! Recognises the same message seen again on its way: at a bridge, behind a NAT, at the uplink.
 
 use std::collections::VecDeque;
-use std::hash::BuildHasher;
 use std::time::Duration;
-
-use hashlink::DefaultHashBuilder;
 
 use super::Vantage;
 use crate::capture::frame::{Place, Timestamp};
 use crate::dns::Message;
-use crate::maps::Map;
+use crate::maps::{Map, mix};
 use crate::packet::Flow;
 
 /// The same message is expected at the next interface within this time (design.md "Vantage").
@@ -42,13 +39,12 @@ pub(super) struct Copies {
     sightings: Map<u64, Sighting>,
     /// All sightings in the order they came, the forgotten ones among them.
     order: VecDeque<(Timestamp, u64)>,
-    hasher: DefaultHashBuilder,
 }
 
 impl Copies {
-    /// Notes the sighting of `message`; gives the one before it, if that was within the window.
-    pub(super) fn note(&mut self, message: &Message, sighting: Sighting) -> Option<Sighting> {
-        let key = self.key(message);
+    /// Notes the sighting of `message`, whose question has this hash; gives the one before it, if that was within the window.
+    pub(super) fn note(&mut self, message: &Message, question: u64, sighting: Sighting) -> Option<Sighting> {
+        let key = key(message, question);
         while let Some(&(time, old)) = self.order.front()
             && (sighting.time.since(time) > WINDOW || self.order.len() >= MAX_SIGHTINGS)
         {
@@ -61,13 +57,10 @@ impl Copies {
         let before = self.sightings.insert(key, sighting);
         before.filter(|before| sighting.time.since(before.time) <= WINDOW)
     }
+}
 
-    /// ID, kind, question and length: NAT changes none of them.
-    fn key(&self, message: &Message) -> u64 {
-        let (question, length, is_query) = match message {
-            Message::Query(query) => (&query.question, query.length, true),
-            Message::Response(response) => (&response.question, response.length, false),
-        };
-        self.hasher.hash_one((message.header().id, is_query, length, question))
-    }
+/// ID, kind, question and length: NAT changes none of them.
+fn key(message: &Message, question: u64) -> u64 {
+    let is_query = u64::from(matches!(message, Message::Query(_)));
+    mix(question, u64::from(message.header().id) | is_query << 16 | (message.length() as u64) << 17)
 }

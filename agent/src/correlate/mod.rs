@@ -117,6 +117,10 @@ pub struct Transaction {
     pub parties: Parties,
     /// What was asked.
     pub query: Query,
+    /// As in [`Sent`].
+    pub name_key: u64,
+    /// As in [`Sent`].
+    pub number: u64,
     /// When it was sent first.
     pub first_sent: Timestamp,
     /// How often it was sent; more than 1 is a retransmission.
@@ -177,6 +181,10 @@ pub struct Sent {
     pub header: Header,
     /// What was asked, if anything.
     pub question: Option<Question>,
+    /// Hash of QNAME, whatever its case, seeded at random: who comes later need not hash it again. 0 without a question.
+    pub name_key: u64,
+    /// The transaction that it opened or belongs to, counted from 1.
+    pub number: u64,
     /// The OPT record, if there is one.
     pub edns: Option<Edns>,
     /// The query was seen nearer to its client too.
@@ -184,9 +192,16 @@ pub struct Sent {
 }
 
 impl Sent {
-    fn new(parties: Parties, time: Timestamp, query: &Query, echo: bool) -> Self {
+    fn new(
+        parties: Parties,
+        time: Timestamp,
+        query: &Query,
+        (name_key, number): (u64, u64),
+        echo: bool,
+    ) -> Self {
         let Query { header, question, edns, .. } = query;
-        Self { parties, time, header: *header, question: question.clone(), edns: *edns, echo }
+        let question = question.clone();
+        Self { parties, time, header: *header, question, name_key, number, edns: *edns, echo }
     }
 }
 

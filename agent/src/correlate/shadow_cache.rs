@@ -18,15 +18,13 @@
 mod load;
 mod table;
 
-use std::hash::BuildHasher as _;
 use std::net::IpAddr;
 
-use hashlink::DefaultHashBuilder;
-
 use super::linklocal::Services;
-use super::{ClientId, Event, Outcome, Transaction};
+use super::{ClientId, Event, Outcome, Sent, Transaction};
 use crate::capture::frame::Timestamp;
 use crate::dns::{Question, Rcode, Response};
+use crate::maps::mix;
 use load::Load;
 use table::{Asked, Entry, Table};
 
@@ -44,7 +42,6 @@ const MAX_REPEATS: usize = 64;
 pub struct ShadowCache {
     services: Services,
     table: Table,
-    hasher: DefaultHashBuilder,
     savings: CacheSavings,
     load: Load,
     repeats: Vec<Repeat>,
@@ -81,7 +78,7 @@ pub struct Repeat {
 }
 
 /// Repetitions of one question by one client that make a [`Repeat`].
-pub const REPEATS: u32 = 16;
+pub const REPEATS: u32 = 10;
 
 impl ShadowCache {
     /// Adds VPC resolvers beside the well-known ones.
@@ -91,8 +88,15 @@ impl ShadowCache {
 
     /// Takes an event; says whether it is a query that the cache would have answered.
     pub fn event(&mut self, event: &Event) -> bool {
-        let Event::Closed(transaction) = event else { return false };
-        let Transaction { parties, query, first_sent, echo, outcome, .. } = transaction;
+        let transaction = match event {
+            Event::Closed(transaction) => transaction,
+            Event::Opened(Sent { parties, question: Some(question), name_key, .. }) => {
+                self.table.fetch(key(question, *name_key, self.services.is_resolver(parties.server.ip())));
+                return false;
+            }
+            _ => return false,
+        };
+        let Transaction { parties, query, name_key, first_sent, echo, outcome, .. } = transaction;
         let Some(question) = &query.question else { return false };
         if *echo || !parties.at_client() || query.header.opcode() != 0 {
             return false;
@@ -104,7 +108,7 @@ impl ShadowCache {
             Outcome::Unseen { .. } | Outcome::Waiting { .. } => return false,
         };
         let to_vpc = self.services.is_resolver(parties.server.ip());
-        let entry = self.table.entry(self.hasher.hash_one((question, to_vpc)), *first_sent);
+        let entry = self.table.entry(key(question, *name_key, to_vpc), *first_sent);
         let hit = entry.lives(*first_sent);
         self.savings.queries += 1;
         self.savings.hits += u64::from(hit);
@@ -146,6 +150,12 @@ impl ShadowCache {
     pub fn take_repeats(&mut self) -> Vec<Repeat> {
         std::mem::take(&mut self.repeats)
     }
+}
+
+/// What tells a question from others.
+fn key(question: &Question, name_key: u64, to_vpc: bool) -> u64 {
+    let Question { qtype, qclass, .. } = question;
+    mix(name_key, u64::from(qtype.0) << 17 | u64::from(*qclass) << 1 | u64::from(to_vpc))
 }
 
 /// Keeps a response that a cache would keep.

@@ -13,7 +13,7 @@ use super::{Event, Limits, Observation, OrphanReason, Outcome, Parties, Sent, St
 use crate::capture::frame::{Ifindex, InterfaceKind, Place, Timestamp};
 use crate::capture::vantage::{Vantage, Verdict, judge};
 use crate::dns::{Message, Query, Question, Response};
-use crate::maps::Map;
+use crate::maps::{Map, mix};
 use crate::packet::Transport;
 
 /// A query seen again within this time of its answer is a retransmission (facts.md section 3.0).
@@ -75,6 +75,8 @@ impl Key {
 struct Open {
     parties: Parties,
     query: Query,
+    asked: Asked,
+    number: u64,
     first_sent: Timestamp,
     last_sent: Timestamp,
     sends: u32,
@@ -91,10 +93,29 @@ impl Open {
 
     fn end(self, outcome: Outcome, emit: &mut dyn FnMut(Event)) {
         if !self.copy {
-            let Self { parties, query, first_sent, sends, echo, .. } = self;
-            emit(Event::Closed(Transaction { parties, query, first_sent, sends, echo, outcome }));
+            let Self { parties, query, asked, number, first_sent, sends, echo, .. } = self;
+            let name_key = asked.name;
+            emit(Event::Closed(Transaction {
+                parties,
+                query,
+                name_key,
+                number,
+                first_sent,
+                sends,
+                echo,
+                outcome,
+            }));
         }
     }
+}
+
+/// Hashes of what a message asks, made once for all that look for it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Asked {
+    /// Of QNAME.
+    name: u64,
+    /// Of the whole question.
+    question: u64,
 }
 
 /// What is remembered of a transaction that ended.
@@ -165,6 +186,8 @@ pub struct Correlator {
     blind: LinkedHashMap<(SocketAddr, SocketAddr), Timestamp>,
     copies: Copies,
     hasher: DefaultHashBuilder,
+    /// Transactions that were opened so far.
+    opened: u64,
 }
 
 impl Correlator {
@@ -180,6 +203,7 @@ impl Correlator {
             blind: LinkedHashMap::new(),
             copies: Copies::default(),
             hasher: DefaultHashBuilder::default(),
+            opened: 0,
         }
     }
 
@@ -192,6 +216,7 @@ impl Correlator {
     pub fn observe(&mut self, observation: Observation, emit: &mut dyn FnMut(Event)) -> Vantage {
         let Observation { time, place, flow, hop_limit, to_server, message, .. } = observation;
         let verdict = judge(place.as_ref(), to_server);
+        let asked = self.asked(message.question());
         // `lo` needs no memory of copies: what passes there passes nowhere else.
         let on_loopback = place.is_some_and(|place| place.kind == InterfaceKind::Loopback);
         let before = if on_loopback {
@@ -201,7 +226,7 @@ impl Correlator {
                 Verdict::Certain(vantage) => vantage,
                 Verdict::NodeOrUplink => Vantage::Uplink,
             };
-            self.copies.note(&message, Sighting { time, flow, hop_limit, vantage, place })
+            self.copies.note(&message, asked.question, Sighting { time, flow, hop_limit, vantage, place })
         };
         let (client, server) =
             if to_server { (flow.source, flow.destination) } else { (flow.destination, flow.source) };
@@ -217,7 +242,7 @@ impl Correlator {
                         _ => Vantage::Client,
                     },
                 };
-                let seen = Seen { time, hop_limit, before };
+                let seen = Seen { time, hop_limit, before, asked };
                 self.query(seen, parties, query, emit);
             }
             Message::Response(response) => {
@@ -225,9 +250,10 @@ impl Correlator {
                     Verdict::Certain(vantage) => vantage,
                     Verdict::NodeOrUplink => self.waits_at_node(&parties, &response),
                 };
+                let seen = Seen { time, hop_limit, before, asked };
                 let copied =
                     before.filter(|_| parties.vantage == Vantage::Unknown).map(|before| before.flow == flow);
-                self.response(time, parties, response, copied, before, emit);
+                self.response(seen, parties, response, copied, emit);
             }
         }
         parties.vantage
@@ -300,7 +326,7 @@ impl Correlator {
     }
 
     fn query(&mut self, seen: Seen, parties: Parties, query: Query, emit: &mut dyn FnMut(Event)) {
-        let Seen { time, hop_limit, before } = seen;
+        let Seen { time, hop_limit, before, asked } = seen;
         let scope = scope_of(&parties);
         let key = Key::new(scope, &parties, query.header.id);
         let in_file = parties.vantage == Vantage::Unknown;
@@ -326,20 +352,19 @@ impl Correlator {
                 }
                 open.sends += 1;
                 open.last_sent = open.last_sent.max(time);
-                let (copy, echo) = (open.copy, open.echo);
+                let (copy, echo, keys) = (open.copy, open.echo, (asked.name, open.number));
                 self.open.to_back(&key);
                 return emit(if copy {
                     Event::Copy
                 } else {
-                    Event::Retransmitted(Sent::new(parties, time, &query, echo))
+                    Event::Retransmitted(Sent::new(parties, time, &query, keys, echo))
                 });
             }
         }
-        let question = self.question_hash(query.question.as_ref());
         let repeated = self
             .closed
             .get_mut(&self.hasher.hash_one(key))
-            .and_then(|past| past.find(Some(question)))
+            .and_then(|past| past.find(Some(asked.question)))
             .is_some_and(|closed| closed.answered && time.since(closed.at) <= CLOSED_MEMORY);
         // Behind a NAT the addresses differ; a router in between has lowered the hop limit. musl, which sends one query
         // to several servers at once, sends each with the same.
@@ -352,10 +377,12 @@ impl Correlator {
             Vantage::Server => matches!(before.vantage, Vantage::Client | Vantage::Uplink),
             Vantage::Client | Vantage::Unknown => false,
         });
+        self.opened += 1;
+        let number = self.opened;
         if copy {
             emit(Event::Copy);
         } else {
-            let sent = Sent::new(parties, time, &query, echo);
+            let sent = Sent::new(parties, time, &query, (asked.name, number), echo);
             if repeated {
                 emit(Event::Opened(sent.clone()));
                 emit(Event::Retransmitted(sent));
@@ -363,7 +390,8 @@ impl Correlator {
                 emit(Event::Opened(sent));
             }
         }
-        let open = Open { parties, query, first_sent: time, last_sent: time, sends: 1, echo, copy };
+        let (first_sent, last_sent, sends) = (time, time, 1);
+        let open = Open { parties, query, asked, number, first_sent, last_sent, sends, echo, copy };
         if let Some(early) = self.take_early(scope, &open) {
             let at = early.time;
             self.remember(key, &open, at, true);
@@ -400,17 +428,16 @@ impl Correlator {
     }
 
     /// `copied`: the same response was seen just before in a file; true where its addresses were the same too.
-    /// `before`: that sighting, in a file or live.
     fn response(
         &mut self,
-        time: Timestamp,
+        seen: Seen,
         parties: Parties,
         response: Response,
         copied: Option<bool>,
-        before: Option<Sighting>,
         emit: &mut dyn FnMut(Event),
     ) {
         let scope = scope_of(&parties);
+        let Seen { time, before, asked, .. } = seen;
         let key = Key::new(scope, &parties, response.header.id);
         while let Some(open) = self.take_open(&key, &response) {
             // Late is late, whether or not the watermark has come by already.
@@ -423,8 +450,7 @@ impl Correlator {
             return open.end(Outcome::Answered { response, latency }, emit);
         }
         let mut stray = Stray { parties, time, response, echo: before.is_some() };
-        let asked = stray.response.question.as_ref();
-        let question = asked.map(|_| self.question_hash(asked));
+        let question = stray.response.question.as_ref().map(|_| asked.question);
         let memory = self.memory();
         let closed = self.closed.get_mut(&self.hasher.hash_one(key)).and_then(|past| past.find(question));
         match closed.filter(|closed| time.since(closed.at) <= memory) {
@@ -511,7 +537,7 @@ impl Correlator {
     }
 
     fn remember(&mut self, key: Key, open: &Open, at: Timestamp, answered: bool) {
-        let question = self.question_hash(open.query.question.as_ref());
+        let question = open.asked.question;
         let closed =
             Closed { question, first_sent: open.first_sent, at, answered, copy: open.copy, echo: open.echo };
         let key = self.hasher.hash_one(key);
@@ -533,8 +559,11 @@ impl Correlator {
         }
     }
 
-    fn question_hash(&self, question: Option<&Question>) -> u64 {
-        self.hasher.hash_one(question)
+    /// Hashes a question; what asks nothing is told from any name by its hash too.
+    fn asked(&self, question: Option<&Question>) -> Asked {
+        let Some(Question { qname, qtype, qclass }) = question else { return Asked::default() };
+        let name = self.hasher.hash_one(qname);
+        Asked { name, question: mix(name, u64::from(qtype.0) << 16 | u64::from(*qclass)) }
     }
 }
 
@@ -543,6 +572,7 @@ struct Seen {
     time: Timestamp,
     hop_limit: u8,
     before: Option<Sighting>,
+    asked: Asked,
 }
 
 fn answers(response: &Response, question: Option<&Question>) -> bool {

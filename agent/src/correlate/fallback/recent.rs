@@ -123,7 +123,13 @@ impl Recent {
     }
 
     fn place(&self, client: SocketAddr, id: u16) -> (usize, u32) {
-        let query = self.hasher.hash_one((client, id));
+        let query = match client {
+            SocketAddr::V4(client) => {
+                let address = u64::from(client.ip().to_bits()) << 32;
+                self.hasher.hash_one(address | u64::from(client.port()) << 16 | u64::from(id))
+            }
+            SocketAddr::V6(client) => self.hasher.hash_one((client.ip().octets(), client.port(), id)),
+        };
         ((query >> 32) as usize % PLACES, query as u32)
     }
 }

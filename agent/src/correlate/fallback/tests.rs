@@ -51,7 +51,7 @@ impl Bench {
         };
         let Message::Query(query) = parse(7, 0x0100) else { panic!("a query") };
         let question = query.question.clone();
-        let sent = Sent::new(parties, at(millis - 1), &query, false);
+        let sent = Sent::new(parties, at(millis - 1), &query, (0, 0), false);
         assert_eq!(sent.question, question);
         let outcome = match flags.map(|flags| parse(7, 0x8100 | flags)) {
             Some(Message::Response(response)) => {
@@ -59,8 +59,16 @@ impl Bench {
             }
             _ => Outcome::Unanswered { waited: Duration::from_millis(1) },
         };
-        let transaction =
-            Transaction { parties, query, first_sent: at(millis - 1), sends: 1, echo: false, outcome };
+        let transaction = Transaction {
+            parties,
+            query,
+            name_key: 0,
+            number: 0,
+            first_sent: at(millis - 1),
+            sends: 1,
+            echo: false,
+            outcome,
+        };
         for event in [Event::Opened(sent), Event::Closed(transaction)] {
             self.fallbacks.event(&event, &mut |what| self.said.push(line(&what)));
         }
@@ -169,7 +177,7 @@ fn a_question_in_a_syn_that_is_not_taken_is_blocked() {
         transport: Transport::Tcp,
     };
     let Message::Query(query) = parse(7, 0x0100) else { panic!("a query") };
-    let opened = Event::Opened(Sent::new(parties, at(11), &query, false));
+    let opened = Event::Opened(Sent::new(parties, at(11), &query, (0, 0), false));
     bench.fallbacks.event(&opened, &mut |_| {});
     bench.tick(3012);
     bench.check(&["Blocked(Silence)", "Silence to 1 SYN after TC"]);

@@ -18,6 +18,7 @@ struct Client {
     habits: Habits,
     /// In microseconds.
     now: u64,
+    hasher: hashlink::DefaultHashBuilder,
 }
 
 impl Client {
@@ -39,6 +40,8 @@ impl Client {
             time: Timestamp::from_nanos(self.now * 1000),
             header: Header { id, flags: 0x0100, counts: [1, 0, 0, 0] },
             question: Some(Question { qname: Name::from_text(name).unwrap(), qtype, qclass: 1 }),
+            name_key: std::hash::BuildHasher::hash_one(&self.hasher, Name::from_text(name).unwrap()),
+            number: 0,
             edns,
             echo: false,
         }
@@ -61,6 +64,8 @@ impl Client {
         self.habits.closed(&Transaction {
             parties: sent.parties,
             query,
+            name_key: sent.name_key,
+            number: 0,
             first_sent: sent.time,
             sends: 1,
             echo: false,
@@ -189,6 +194,19 @@ fn one_name_at_a_time_may_be_glibc_or_node_or_busybox() {
         client.pair("a.example", 4000 + lookup, [numbers.next(), numbers.next()]);
     }
     client.check(Stub::Unknown, Confidence::Low);
+}
+
+#[test]
+fn busybox_asks_for_all_candidates_at_once() {
+    let mut client = Client::default();
+    for qtype in [RecordType::A, RecordType::AAAA] {
+        for (index, suffix) in ["a.svc", "svc", "cluster"].into_iter().enumerate() {
+            let id = 1000 * qtype.0 + 7 * index as u16;
+            client.habits.sent(&client.sent(&format!("n1.{suffix}"), qtype, 1001, id, None));
+            client.wait(Duration::from_micros(5));
+        }
+    }
+    client.check(Stub::BusyboxNslookup, Confidence::Medium);
 }
 
 #[test]

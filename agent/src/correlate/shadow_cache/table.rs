@@ -1,11 +1,9 @@
 //! The model's table: of fixed size, one place in memory per question.
 
-use std::time::Duration;
-
-use super::REPEATS;
+use super::{LONGEST, REPEATS};
 use crate::capture::frame::Timestamp;
 
-/// Sets of the table; with four entries of 32 bytes each 2 MiB in all, 65,536 entries.
+/// Sets of the table; with four entries of 16 bytes, one line of the processor's cache, 1 MiB in all, 65,536 entries.
 const SETS: usize = 16_384;
 /// Entries that a question may stand in.
 const WAYS: usize = 4;
@@ -13,19 +11,53 @@ const WAYS: usize = 4;
 /// One question and how long its answer holds.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Entry {
-    /// Hash of the question; two questions of one hash are as likely as 2^-64.
-    key: u64,
-    /// Nanoseconds since the epoch.
-    until: u64,
-    /// Seconds; 0 where repetition says nothing.
-    ttl: u32,
+    /// Half of the question's hash, the other of which told its set: one question in 2^30 is taken for another.
+    key: u32,
+    /// Seconds since the epoch.
+    until: u32,
     /// Whose repetitions are counted.
     client: u32,
-    /// How many there were since the last note.
-    repeats: u32,
-    /// When the last of them was, in seconds.
-    last: u32,
+    counts: Counts,
 }
+
+/// What is counted of repetitions, in 32 bits, so that a set takes one line of the processor's cache.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts(u32);
+
+impl Counts {
+    const TTL_BITS: u32 = 17;
+    const REPEATS_BITS: u32 = 4;
+    /// Times are counted up to this, in seconds, and then from 0 again: a client that was silent for a multiple of 34
+    /// minutes may go on where it was.
+    const TURN: u32 = 1 << (32 - Self::TTL_BITS - Self::REPEATS_BITS);
+    /// Transactions end in another order than they began in, up to 30 s late.
+    const DISORDER: u32 = 64;
+
+    fn new(ttl: u32, repeats: u32, last: u32) -> Self {
+        let last = last % Self::TURN;
+        Self(ttl | repeats << Self::TTL_BITS | last << (Self::TTL_BITS + Self::REPEATS_BITS))
+    }
+
+    /// Seconds; 0 where repetition says nothing.
+    fn ttl(self) -> u32 {
+        self.0 & ((1 << Self::TTL_BITS) - 1)
+    }
+
+    /// How many repetitions there were since the last note.
+    fn repeats(self) -> u32 {
+        self.0 >> Self::TTL_BITS & ((1 << Self::REPEATS_BITS) - 1)
+    }
+
+    /// Seconds since the last of them.
+    fn silence(self, now: u32) -> u32 {
+        let last = self.0 >> (Self::TTL_BITS + Self::REPEATS_BITS);
+        let silence = (now % Self::TURN + Self::TURN - last) % Self::TURN;
+        if silence >= Self::TURN - Self::DISORDER { 0 } else { silence }
+    }
+}
+
+const _: () = assert!(size_of::<Entry>() == 16);
+const _: () = assert!(LONGEST < 1 << Counts::TTL_BITS && REPEATS <= 1 << Counts::REPEATS_BITS);
 
 /// What a repetition amounts to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,50 +74,38 @@ const SILENCE: u32 = 10;
 impl Entry {
     /// Does the answer still hold?
     pub(super) fn lives(&self, at: Timestamp) -> bool {
-        self.until > at.as_nanos()
+        self.until > second_of(at)
     }
 
     /// How long its answer is to be kept, in seconds.
     pub(super) fn ttl(&self) -> u32 {
-        self.ttl
+        self.counts.ttl()
     }
 
     /// Keeps an answer that came at `at` for whole seconds, as a cache counts them.
     pub(super) fn keep(&mut self, at: Timestamp, seconds: u32, counts_repeats: bool, client: u32) {
-        let second = Duration::from_secs(1).as_nanos() as u64;
-        let whole = at.as_nanos() / second * second;
-        self.until = whole.saturating_add(u64::from(seconds).saturating_add(1).saturating_mul(second));
-        self.ttl = if counts_repeats { seconds } else { 0 };
-        if self.client != client {
-            self.client = client;
-            self.repeats = 0;
-        }
-        self.last = (whole / second) as u32;
+        let now = second_of(at);
+        self.until = now.saturating_add(seconds).saturating_add(1);
+        let repeats = if self.client == client { self.counts.repeats() } else { 0 };
+        self.client = client;
+        self.counts = Counts::new(if counts_repeats { seconds } else { 0 }, repeats, now);
     }
 
     /// Notes that `client` asked while the answer held.
     pub(super) fn asked_again(&mut self, client: u32, at: Timestamp) -> Asked {
-        if self.ttl == 0 {
+        let (ttl, now) = (self.counts.ttl(), second_of(at));
+        if ttl == 0 {
             return Asked::Again;
         }
-        let now = (at.as_nanos() / 1_000_000_000) as u32;
-        if self.client != client {
-            if now.saturating_sub(self.last) < SILENCE {
-                return Asked::Again;
-            }
-            self.client = client;
-            self.repeats = 0;
-        }
-        if now.saturating_sub(self.last) >= SILENCE {
-            self.repeats = 0;
-        }
-        self.last = now;
-        self.repeats += 1;
-        if self.repeats < REPEATS {
+        let silent = self.counts.silence(now) >= SILENCE;
+        if self.client != client && !silent {
             return Asked::Again;
         }
-        self.repeats = 0;
-        Asked::Often
+        let before = if silent { 0 } else { self.counts.repeats() };
+        self.client = client;
+        let often = before + 1 == REPEATS;
+        self.counts = Counts::new(ttl, if often { 0 } else { before + 1 }, now);
+        if often { Asked::Often } else { Asked::Again }
     }
 }
 
@@ -103,12 +123,12 @@ impl Table {
         if self.sets.is_empty() {
             self.sets.resize(SETS, [Entry::default(); WAYS]);
         }
-        let index = key as usize & (SETS - 1);
-        let set = &mut self.sets[index];
+        let (set, now) = (&mut self.sets[set_of(key)], second_of(now));
+        let key = (key >> 32) as u32;
         let way = match set.iter().position(|entry| entry.key == key) {
             Some(way) => way,
             None => {
-                let soonest = set.iter().enumerate().min_by_key(|(_, entry)| entry.until.max(now.as_nanos()));
+                let soonest = set.iter().enumerate().min_by_key(|(_, entry)| entry.until.max(now));
                 let way = soonest.map_or(0, |(way, _)| way);
                 set[way] = Entry { key, ..Entry::default() };
                 way
@@ -117,9 +137,25 @@ impl Table {
         &mut set[way]
     }
 
+    /// Has the processor fetch the set of a question that was just sent, and does not wait for it: when its answer comes,
+    /// the set is at hand. Half of the time of this model went by waiting for memory.
+    pub(super) fn fetch(&self, key: u64) {
+        if let Some([entry, ..]) = self.sets.get(set_of(key)) {
+            std::hint::black_box(entry.key);
+        }
+    }
+
     /// Bytes that the entries take.
     #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
         std::mem::size_of_val(self.sets.as_slice())
     }
+}
+
+fn set_of(key: u64) -> usize {
+    key as usize & (SETS - 1)
+}
+
+fn second_of(time: Timestamp) -> u32 {
+    (time.as_nanos() / 1_000_000_000) as u32
 }
