@@ -44,6 +44,7 @@ fn text(scenarios: &[Scenario]) -> String {
     format!("[\n{}\n]\n", lines.join(",\n"))
 }
 
+/// A label as the test reads it.
 fn label(scenario: &Scenario) -> Value {
     let label = &scenario.label;
     let reasons = |list: &[(&str, &str)]| -> Map<String, Value> {

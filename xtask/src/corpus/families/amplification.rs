@@ -10,6 +10,7 @@ use crate::corpus::server::{Kind, Server};
 use crate::corpus::zone::World;
 use crate::lab::Client;
 
+/// The scenarios of this family.
 pub fn scenarios(set: Set) -> Vec<Scenario> {
     // The client, its server, and whether the node's own domain is a fourth one in the list.
     let positives: &[(Client, Kind, bool)] = of(
@@ -68,6 +69,7 @@ pub fn scenarios(set: Set) -> Vec<Scenario> {
 /// So many lookups are enough.
 const LOOKUPS: usize = 64;
 
+/// Names of the world outside through the search list.
 fn positive(set: Set, client: Client, kind: Kind, fourth: bool, told: bool) -> Scenario {
     let name =
         format!("amplification-{}-{}", client.name(), kind.name()) + if fourth { "-fourth" } else { "" };

@@ -16,10 +16,12 @@ use crate::corpus::server::{Kind, Server};
 use crate::corpus::zone::World;
 use crate::lab::Client;
 
-/// The number of A, and of AAAA (RFC 1035 section 3.2.2, RFC 3596).
+/// The number of the type A (RFC 1035 section 3.2.2).
 const A: u16 = 1;
+/// And of AAAA (RFC 3596 section 2.1).
 const AAAA: u16 = 28;
 
+/// The scenarios of this family.
 pub fn scenarios(set: Set) -> Vec<Scenario> {
     let positives: &[(Client, Kind, u16, usize)] = of(
         set,
@@ -135,6 +137,7 @@ fn events(recorded: &Recorded) -> usize {
     pairs.iter().filter(|pair| together(pair.a, pair.aaaa) && is_event(pair.a, pair.aaaa)).count()
 }
 
+/// One of each pair is lost once.
 fn positive(set: Set, client: Client, kind: Kind, lost: u16, count: usize) -> Scenario {
     let word = if lost == A { "a" } else { "aaaa" };
     let name = format!("conntrack-{word}-lost-{}-{}", client.name(), kind.name());
@@ -159,6 +162,7 @@ fn positive(set: Set, client: Client, kind: Kind, lost: u16, count: usize) -> Sc
         .proof(Proof::that("3 events", |recorded| Ok(events(recorded) >= 3)))
 }
 
+/// Both of each pair are lost once.
 fn both_lost(set: Set, client: Client) -> Scenario {
     let kind = of(set, Kind::Unbound, Kind::Knot);
     let name = format!("conntrack-not-both-lost-{}", client.name());
@@ -178,6 +182,7 @@ fn both_lost(set: Set, client: Client) -> Scenario {
         .proof(Proof::seen(6, "repeated", |one| one.sends >= 2 && one.latency > 2.0))
 }
 
+/// Each AAAA is lost, and each repetition.
 fn lost_for_good(set: Set, client: Client) -> Scenario {
     let kind = of(set, Kind::Bind, Kind::Pdns);
     let name = "conntrack-not-lost-for-good";

@@ -23,6 +23,7 @@ enum Habit {
     Slowly,
 }
 
+/// The scenarios of this family.
 pub fn scenarios(set: Set) -> Vec<Scenario> {
     let positives: &[(Kind, Habit)] = of(
         set,
@@ -99,6 +100,7 @@ fn shows_old_musl(recorded: &Recorded) -> bool {
     })
 }
 
+/// At least 20 pairs.
 fn scenario(set: Set, client: Client, kind: Kind, habit: Habit) -> Scenario {
     let word = match habit {
         Habit::Plain => "plain",
@@ -145,6 +147,7 @@ fn scenario(set: Set, client: Client, kind: Kind, habit: Habit) -> Scenario {
         .proof(Proof::all_resolved())
 }
 
+/// As many pairs of another stub resolver.
 fn other(set: Set, client: Client, kind: Kind) -> Scenario {
     let name = format!("old-musl-not-{}-{}", client.name(), kind.name());
     let mut names = Names::new(set, &name);

@@ -10,6 +10,7 @@ use crate::corpus::server::{Kind, Server};
 use crate::corpus::zone::World;
 use crate::lab::Client;
 
+/// The scenarios of this family.
 pub fn scenarios(set: Set) -> Vec<Scenario> {
     vec![
         servfail(set, of(set, Client::Glibc, Client::Go), of(set, Kind::Bind, Kind::Pdns)),

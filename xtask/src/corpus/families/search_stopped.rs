@@ -27,6 +27,7 @@ enum Shape {
     Two,
 }
 
+/// The scenarios of this family.
 pub fn scenarios(set: Set) -> Vec<Scenario> {
     let positives: &[(Client, Kind, Shape)] = of(
         set,
@@ -82,10 +83,12 @@ pub fn scenarios(set: Set) -> Vec<Scenario> {
     all
 }
 
+/// For proofs.
 fn is_nodata(one: &Transaction) -> bool {
     one.nodata
 }
 
+/// musl asks no further.
 fn positive(set: Set, client: Client, kind: Kind, shape: Shape) -> Scenario {
     let word = match shape {
         Shape::Fourth => "fourth",

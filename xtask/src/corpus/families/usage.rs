@@ -8,6 +8,7 @@ use crate::corpus::server::{Kind, Server};
 use crate::corpus::zone::World;
 use crate::lab::Client;
 
+/// The scenarios of this family.
 pub fn scenarios(set: Set) -> Vec<Scenario> {
     let mut all = vec![
         storm(set, of(set, Client::Glibc, Client::Go)),
@@ -53,6 +54,7 @@ fn storm(set: Set, client: Client) -> Scenario {
         }))
 }
 
+/// The same with a TTL of 5 s.
 fn storm_of_short_ttl(set: Set, client: Client) -> Scenario {
     let kind = of(set, Kind::Nsd, Kind::Knot);
     let name = "query-storm-not-short-ttl";
@@ -125,6 +127,7 @@ fn aaaa_for_a_minute(set: Set, client: Client) -> Scenario {
         .proof(Proof::all_resolved())
 }
 
+/// A chain of CNAMEs of this length.
 fn chained(set: Set, name: &str, kind: Kind, depth: usize) -> Scenario {
     let host = Names::new(set, name).external();
     let world = World::cluster().chain(&host, 5, depth, 1);
@@ -140,10 +143,12 @@ fn chained(set: Set, name: &str, kind: Kind, depth: usize) -> Scenario {
         }))
 }
 
+/// Six or more.
 fn deep(set: Set, kind: Kind, depth: usize) -> Scenario {
     chained(set, &format!("deep-cname-{depth}-{}", kind.name()), kind, depth).must("deep-cname")
 }
 
+/// Fewer.
 fn not_deep(set: Set, kind: Kind, depth: usize) -> Scenario {
     let name = format!("deep-cname-not-{depth}-{}", kind.name());
     chained(set, &name, kind, depth).near("deep-cname", "P11: >=6 CNAMEs in one answer")
