@@ -188,14 +188,19 @@ fn wrong_fingerprint(label: &Label, report: &Report) -> Option<String> {
     (!is_right).then(|| format!("{}: {} is taken for {}", label.name, truth.stub, said.stub))
 }
 
-/// How many clients were named right.
-fn named(reports: &[&(&Label, Report)]) -> (usize, usize) {
-    let labelled = reports.iter().filter_map(|(label, report)| Some((label.fingerprint.as_ref()?, report)));
-    let labelled: Vec<_> = labelled.filter(|(truth, _)| truth.stub != "unknown").collect();
-    let is_named = |truth: &Fingerprint, report: &Report| {
-        report.fingerprints.iter().any(|said| said.client == truth.client && said.stub == truth.stub)
-    };
-    (labelled.iter().filter(|(truth, report)| is_named(truth, report)).count(), labelled.len())
+/// Of each stub resolver: how many clients were named right, of how many.
+fn named(reports: &[&(&Label, Report)]) -> BTreeMap<String, (usize, usize)> {
+    let mut named: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+    for (label, report) in reports {
+        let Some(truth) = label.fingerprint.as_ref().filter(|truth| truth.stub != "unknown") else {
+            continue;
+        };
+        let is_right = |said: &Fingerprint| said.client == truth.client && said.stub == truth.stub;
+        let (right, of) = named.entry(truth.stub.clone()).or_default();
+        *right += usize::from(report.fingerprints.iter().any(is_right));
+        *of += 1;
+    }
+    named
 }
 
 fn table(set: &str, scores: &BTreeMap<String, Score>) -> String {
@@ -228,13 +233,13 @@ fn every_capture_shows_its_label_and_nothing_else() {
         let mut all = Score::default();
         scores.values().for_each(|score| all.add(score));
         print!("{}", table(set, &scores));
-        let (right, of) = named(&of_set);
         println!(
-            "{set}: {} captures; precision {:.3}, recall {:.3}; {right} of {of} clients named by their stub resolver\n",
+            "{set}: {} captures; precision {:.3}, recall {:.3}; clients named by their stub resolver:",
             of_set.len(),
             all.precision(),
             all.recall()
         );
+        named(&of_set).iter().for_each(|(stub, (right, of))| println!("{stub:<22} {right:>5} of {of}"));
         let wrong: Vec<String> =
             of_set.iter().filter_map(|(label, report)| wrong_fingerprint(label, report)).collect();
         wrong.iter().for_each(|wrong| println!("wrong stub   {set} {wrong}"));

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{conf, conf_of, of, one};
+use super::{conf, conf_of, noisy, of, one};
 use crate::corpus::names::Names;
 use crate::corpus::proof::{Proof, Recorded, Transaction};
 use crate::corpus::scenario::{Scenario, Set};
@@ -69,6 +69,9 @@ pub fn scenarios(set: Set) -> Vec<Scenario> {
     );
     all.extend(local.iter().map(|&(word, address, client)| without_translation(set, word, address, client)));
     all.push(twice(set));
+    let (client, kind) = of(set, (Client::Musl124, Kind::Nsd), (Client::Musl123, Kind::Knot));
+    all.push(noisy(positive(set, client, kind, AAAA, 4)));
+    all.push(noisy(both_lost(set, client)));
     // A slow server's second reply comes as late as its first: only a capture that goes on shows that there is none.
     for scenario in &mut all {
         scenario.linger = scenario.linger.max(Duration::from_millis(7500));

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{conf, of, one};
+use super::{conf, noisy, of, one};
 use crate::corpus::names::Names;
 use crate::corpus::proof::Proof;
 use crate::corpus::scenario::{Scenario, Set};
@@ -87,6 +87,9 @@ pub fn scenarios(set: Set) -> Vec<Scenario> {
     all.push(never_tried(set));
     all.push(reset_after_answer(set));
     all.push(joined_late(set));
+    let (client, kind) = of(set, (Client::Go, Kind::Unbound), (Client::Musl125, Kind::Knot));
+    all.push(noisy(positive(set, client, kind, Block::Drop)));
+    all.push(noisy(slow(set, client, 0.9)));
     all
 }
 

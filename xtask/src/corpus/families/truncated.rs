@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{cluster_conf, conf, conf_of, of, one};
+use super::{cluster_conf, conf, conf_of, noisy, of, one};
 use crate::corpus::names::Names;
 use crate::corpus::proof::Proof;
 use crate::corpus::scenario::{Scenario, Set};
@@ -36,6 +36,9 @@ pub fn scenarios(set: Set) -> Vec<Scenario> {
     all.push(joined_late(set));
     all.push(truncated_over_tcp(set));
     all.push(slip(set));
+    let kind = of(set, Kind::Unbound, Kind::Knot);
+    all.push(noisy(positive(set, kind, Shape::Addresses)));
+    all.push(noisy(busybox(set)));
     all
 }
 
