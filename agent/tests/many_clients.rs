@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, its helpers too")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::hash::{Hash as _, Hasher as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -59,12 +60,25 @@ fn transaction(client: u32, at: Timestamp, name: &str, qtype: u16, rcode: Option
         transport: Transport::Udp,
     };
     let Query { header, question, edns, .. } = query.clone();
-    let opened = Event::Opened(Sent { parties, time: at, header, question, edns, echo: false });
+    let mut hasher = std::hash::DefaultHasher::new();
+    name.hash(&mut hasher);
+    let (name_key, number) = (hasher.finish(), at.as_nanos());
+    let opened =
+        Event::Opened(Sent { parties, time: at, header, question, name_key, number, edns, echo: false });
     let Some(rcode) = rcode else { return vec![opened] };
     let Message::Response(response) = message(client as u16, 0x8180 | rcode, name, qtype) else { panic!() };
     let closed = |response: Response| {
         let outcome = Outcome::Answered { response, latency: Duration::from_millis(1) };
-        Event::Closed(Transaction { parties, query, first_sent: at, sends: 1, echo: false, outcome })
+        Event::Closed(Transaction {
+            parties,
+            query,
+            name_key,
+            number,
+            first_sent: at,
+            sends: 1,
+            echo: false,
+            outcome,
+        })
     };
     vec![opened, closed(response)]
 }

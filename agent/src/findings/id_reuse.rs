@@ -132,8 +132,8 @@ fn clashing(reuse: &Reuse) -> Details {
     );
     let because = vec![
         format!(
-            "ID {id} from port {client_port} to {server} was in use for {} µs",
-            sent.since(*before).as_micros()
+            "ID {id} from port {client_port} to {server} was in use for {:.3} ms",
+            sent.since(*before).as_secs_f64() * 1e3
         ),
         "musl before 1.2.4 takes IDs from the clock and may give A and AAAA the same one".to_owned(),
     ];
