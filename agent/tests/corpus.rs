@@ -42,6 +42,8 @@ const LEAST_RECALL: f64 = 0.95;
 struct Label {
     name: String,
     set: String,
+    /// The addresses of those whom the findings may be about.
+    clients: BTreeSet<String>,
     must: BTreeSet<String>,
     /// What may be found, and why. All else must not be.
     may: BTreeMap<String, String>,
@@ -70,6 +72,14 @@ struct Report {
 #[derive(Deserialize)]
 struct Finding {
     id: String,
+    #[serde(default)]
+    subject: Subject,
+}
+
+/// Whom a finding is about.
+#[derive(Default, Deserialize)]
+struct Subject {
+    client: Option<String>,
 }
 
 fn folder() -> PathBuf {
@@ -158,6 +168,11 @@ fn share(part: usize, whole: usize) -> f64 {
     if whole == 0 { 1.0 } else { part as f64 / whole as f64 }
 }
 
+/// May this finding be in the capture, or must it?
+fn is_known(label: &Label, id: &str) -> bool {
+    label.must.contains(id) || label.may.contains_key(id)
+}
+
 /// Scores by finding; a finding that may be there counts neither way.
 fn judge<'a>(reports: impl IntoIterator<Item = (&'a Label, &'a Report)>) -> BTreeMap<String, Score> {
     let mut scores: BTreeMap<String, Score> = BTreeMap::new();
@@ -165,13 +180,26 @@ fn judge<'a>(reports: impl IntoIterator<Item = (&'a Label, &'a Report)>) -> BTre
         let ids: BTreeSet<&String> = report.findings.iter().map(|finding| &finding.id).collect();
         for id in &label.must {
             let score = scores.entry(id.clone()).or_default();
-            if ids.contains(id) {
+            let concerns = |finding: &Finding| {
+                finding.id == *id
+                    && finding.subject.client.as_ref().is_none_or(|client| label.clients.contains(client))
+            };
+            if report.findings.iter().any(concerns) {
                 score.found += 1;
             } else {
                 score.missed.push(label.name.clone());
             }
         }
-        for &id in ids.iter().filter(|&&id| !label.must.contains(id) && !label.may.contains_key(id)) {
+        let strangers =
+            report.findings.iter().filter(|finding| is_known(label, &finding.id)).filter_map(|finding| {
+                let client = finding.subject.client.as_ref()?;
+                (!label.clients.contains(client)).then_some((&finding.id, client))
+            });
+        for (id, client) in strangers {
+            let alarm = format!("{} (about {client}, who is healthy)", label.name);
+            scores.entry(id.clone()).or_default().false_alarms.push(alarm);
+        }
+        for &id in ids.iter().filter(|&&id| !is_known(label, id)) {
             let why = label.near_miss.get(id).map(|why| format!(" ({why})")).unwrap_or_default();
             scores.entry(id.clone()).or_default().false_alarms.push(label.name.clone() + &why);
         }
@@ -294,13 +322,14 @@ fn is_near_miss(label: &Label, id: &str) -> bool {
 #[test]
 fn a_verdict_counts_what_is_right_missed_and_wrong() {
     let label: Label = serde_json::from_str(
-        r#"{"name": "one", "set": "tuned", "must": ["servfail", "refused"], "may": {"old-musl": "few pairs"},
+        r#"{"name": "one", "set": "tuned", "clients": ["10.1.0.5"], "must": ["servfail", "refused"], "may": {"old-musl": "few pairs"},
             "near_miss": {"unanswered": "the repeat is answered"},
             "fingerprint": {"client": "10.1.0.5", "stub": "glibc"}}"#,
     )
     .unwrap();
     let report: Report = serde_json::from_str(
-        r#"{"findings": [{"id": "servfail", "severity": "low"}, {"id": "old-musl"}, {"id": "unanswered"}],
+        r#"{"findings": [{"id": "servfail", "severity": "low"}, {"id": "old-musl"}, {"id": "unanswered"},
+             {"id": "refused", "subject": {"client": "10.1.0.6", "server": "10.96.0.10"}}],
             "fingerprints": [{"client": "10.1.0.5", "stub": "go", "confidence": "low"}]}"#,
     )
     .unwrap();
@@ -309,7 +338,8 @@ fn a_verdict_counts_what_is_right_missed_and_wrong() {
         let score = &scores[id];
         (score.found, score.missed.len(), score.false_alarms.len())
     };
-    assert_eq!((counts("servfail"), counts("refused")), ((1, 0, 0), (0, 1, 0)));
+    assert_eq!((counts("servfail"), counts("refused")), ((1, 0, 0), (0, 1, 1)));
+    assert_eq!(scores["refused"].false_alarms, ["one (about 10.1.0.6, who is healthy)"]);
     assert_eq!(scores["unanswered"].false_alarms, ["one (the repeat is answered)"]);
     assert!(!scores.contains_key("old-musl"));
     assert_eq!(wrong_fingerprint(&label, &report).unwrap(), "one: glibc is taken for go");

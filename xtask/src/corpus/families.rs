@@ -89,7 +89,7 @@ fn noisy(mut scenario: Scenario) -> Scenario {
     of(set, [Client::Glibc, Client::Go], [Client::NodeLookup, Client::CAres134])
         .into_iter()
         .fold(scenario, |scenario, client| {
-            scenario.pod(cluster_conf(set, "tools")).lookups(client, &hosts, 3, 900)
+            scenario.pod(cluster_conf(set, "tools")).healthy().lookups(client, &hosts, 3, 900)
         })
         .tap(Tap::Any)
 }

@@ -51,9 +51,12 @@ fn label(scenario: &Scenario) -> Value {
         list.iter().map(|&(id, why)| (id.to_owned(), json!(why))).collect()
     };
     let pod = scenario.pods.first();
+    let concerned = scenario.pods.iter().filter(|pod| !pod.healthy);
+    let clients: Vec<&str> = concerned.map(|pod| pod.address.as_str()).collect();
     let mut object = json!({
         "name": scenario.name,
         "set": scenario.set.name(),
+        "clients": clients,
         "must": label.must,
         "may": reasons(&label.may),
         "near_miss": reasons(&label.near_miss),

@@ -213,6 +213,7 @@ fn short_names(set: Set) -> Vec<Scenario> {
             .lookups(client, &one(&short), 4, 1200)
             .told()
             .pod(cluster_conf(set, asker))
+            .healthy()
             .lookups(Client::Glibc, &one(&whole), 3, 700)
             .tap(Tap::Any)
     };
