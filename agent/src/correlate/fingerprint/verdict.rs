@@ -213,7 +213,8 @@ fn edns_1200(signs: &Signs) -> Fingerprint {
 /// first AAAA.
 fn without_pairs(signs: &Signs) -> Fingerprint {
     match () {
-        () if signs.burst >= 2 && signs.burst > signs.same_port && signs.new_port <= signs.burst / 2 => {
+        // A server that answers at once makes half of a burst look like question after question.
+        () if signs.burst >= 2 && signs.burst >= signs.same_port / 2 && signs.new_port <= signs.burst / 2 => {
             say(Stub::BusyboxNslookup, Confidence::Medium, ALL_AT_ONCE)
         }
         () if signs.parallel > 1 && signs.tcp == 0 => {
