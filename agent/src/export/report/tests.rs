@@ -45,6 +45,24 @@ fn what_is_held_back_is_not_called_absent() {
 }
 
 #[test]
+fn what_many_have_is_told_in_full_of_a_few() {
+    let of_client = |client: u8| {
+        let ask = move |number: u64| {
+            format!("{} {client}:{} 9 a.test A=ans AAAA=nx", 20_000 + 10_000 * number, 50_000 + number)
+        };
+        musl_pairs(0, client).into_iter().chain((0..4).map(ask))
+    };
+    let mut steps: Vec<String> = (5..10).flat_map(of_client).collect();
+    steps.sort_by_key(|step| step.split(' ').next().and_then(|millis| millis.parse::<u64>().ok()));
+    let (text, document) = report(&steps);
+    assert_eq!(text.matches("HIGH pair-conflict").count(), 3, "{text}");
+    let rest = "And 2 more pair-conflict (10.0.0.8 at 10.0.0.53, 10.0.0.9 at 10.0.0.53).";
+    assert!(text.contains(rest) && text.contains("-o json has all of them in full."), "{text}");
+    let findings = document["findings"].as_array().unwrap();
+    assert_eq!(findings.iter().filter(|finding| finding["id"] == "pair-conflict").count(), 5);
+}
+
+#[test]
 fn the_worst_comes_first_and_configuration_last() {
     let (text, _) = report(&silence(0));
     let place = |part: &str| text.find(part).unwrap_or_else(|| panic!("{part} is not in\n{text}"));
