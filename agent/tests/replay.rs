@@ -180,6 +180,7 @@ fn a_generated_capture_is_counted_to_the_last_packet() {
     assert!(generate.status.success(), "{}", String::from_utf8_lossy(&generate.stderr));
     let truth: Value = serde_json::from_slice(&generate.stdout).unwrap();
     let output = replay(&["watch", "-o", "json", "-r", capture.to_str().unwrap()]);
+    let diagnosis = replay(&["diagnose", "-o", "json", "-r", capture.to_str().unwrap()]);
     std::fs::remove_dir_all(&directory).unwrap();
 
     let lines: Vec<Value> = String::from_utf8(output.stdout)
@@ -206,6 +207,12 @@ fn a_generated_capture_is_counted_to_the_last_packet() {
     check("/nodata", count(&|line| line["nodata"] == true));
     check("/truncated", count(&|line| line["truncated"] == true));
     check("/edns_transactions", count(&|line| line["query_edns"].is_object()));
+
+    // Every transaction belongs to one lookup, and every lookup is told apart from all others.
+    let diagnosis: Value = serde_json::from_slice(&diagnosis.stdout).unwrap();
+    let lookups = &diagnosis["lookups"];
+    assert_eq!(lookups["total"], number("/lookups"), "{lookups}");
+    assert_eq!(lookups["queries"], number("/query_messages"), "{lookups}");
 
     let summary = String::from_utf8(output.stderr).unwrap().replace(',', "");
     let expect = |text: String| assert!(summary.contains(&text), "{text} is not in\n{summary}");

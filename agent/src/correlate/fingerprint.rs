@@ -3,6 +3,7 @@
 //! [`habits`] counts signs as they come, [`verdict`] weighs them when somebody asks.
 
 mod habits;
+mod signs;
 mod verdict;
 
 pub use habits::Habits;

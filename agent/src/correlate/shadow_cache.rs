@@ -78,7 +78,7 @@ pub struct Repeat {
 }
 
 /// Repetitions of one question by one client that make a [`Repeat`].
-pub const REPEATS: u32 = 16;
+pub const REPEATS: u32 = 10;
 
 impl ShadowCache {
     /// Adds VPC resolvers beside the well-known ones.

@@ -200,14 +200,18 @@ fn write_judged(out: &mut String, judged: &Judged<'_>) -> fmt::Result {
     let Judged { insight, names } = judged;
     let lookups = insight.lookups();
     if lookups.total() > 0 {
-        writeln!(
+        write!(
             out,
-            " {} lookup{} ({} queries, {} of them for candidates that did not win)",
+            " {} lookup{} ({} quer{}",
             grouped(lookups.total()),
             if lookups.total() == 1 { "" } else { "s" },
             grouped(lookups.queries),
-            grouped(lookups.wasted)
+            if lookups.queries == 1 { "y" } else { "ies" }
         )?;
+        if lookups.wasted > 0 {
+            write!(out, ", {} of them for candidates that did not win", grouped(lookups.wasted))?;
+        }
+        writeln!(out, ")")?;
     }
     let findings = insight.findings().ledger().all();
     if findings.is_empty() {

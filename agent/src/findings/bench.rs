@@ -4,7 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::Finding;
+use crate::capture::counters::{CaptureCounters, DropReason};
 use crate::capture::frame::{Frame, LinkType, Timestamp};
+use crate::correlate::Vantage;
 use crate::dns::tests::{dotted, message, question, record};
 use crate::dns::{Name, RecordType};
 use crate::engine::{Engine, EngineConfig, InsightConfig, Report};
@@ -15,9 +17,10 @@ use crate::engine::{Engine, EngineConfig, InsightConfig, Report};
 /// questions are sent 0.1 ms after one another with IDs `ID`, `ID` + `step=` (1) and so on, and answered 1 ms later, each after `RESULT@MS`
 /// milliseconds where that is written. Results: `ans`, `nd` (with SOA), `bare` (NODATA without), `referral` (with NS), `nx`
 /// (with SOA), `sf`, `rf`, `to` (nothing), `cname:N` (N aliases and an address), `loop`. Further words: `to=` the
-/// server's last octet (53), `again=MS` (what gets no answer is sent again then).
+/// server's last octet (53), `again=MS` (what gets no answer is sent again then). `TIME lost N`: the source says that it
+/// has lost so many packets since it began.
 pub(crate) struct Bench {
-    engine: Engine,
+    pub(crate) engine: Engine,
     /// `opened pair-conflict low low`: state, id, severity and confidence.
     pub(crate) told: Vec<String>,
 }
@@ -35,10 +38,13 @@ impl Bench {
     /// Plays the steps as one stream in the order of time, and ends 10 s later.
     pub(crate) fn play<S: AsRef<str>>(steps: &[S]) -> Self {
         let mut bench = Self::new();
-        let mut packets: Vec<(f64, Vec<u8>)> = steps.iter().flat_map(|step| packets(step.as_ref())).collect();
-        packets.sort_by(|(one, _), (other, _)| one.total_cmp(other));
-        for (millis, bytes) in &packets {
-            bench.frame(at(*millis), bytes);
+        let mut inputs: Vec<(f64, Input)> = steps.iter().flat_map(|step| inputs(step.as_ref())).collect();
+        inputs.sort_by(|(one, _), (other, _)| one.total_cmp(other));
+        for (millis, input) in &inputs {
+            match input {
+                Input::Packet(bytes) => bench.frame(at(*millis), bytes),
+                Input::Lost(packets) => bench.engine.counters(at(*millis), &lost(*packets)),
+            }
         }
         let end = bench.engine.latest() + Duration::from_secs(10);
         let Self { engine, told } = &mut bench;
@@ -62,6 +68,12 @@ impl Bench {
         mine.map(String::as_str).collect()
     }
 
+    /// What was held back, as `id evidence lost`.
+    pub(crate) fn held_back(&self) -> Vec<String> {
+        let notes = self.engine.insight().unwrap().findings().ledger().held_back();
+        notes.map(|note| format!("{} {} {}", note.id.as_str(), note.evidence, note.lost)).collect()
+    }
+
     /// The findings of one rule at the end.
     pub(crate) fn findings(&self, id: &str) -> Vec<Finding> {
         let all = self.engine.insight().unwrap().findings().ledger().all();
@@ -82,10 +94,30 @@ pub(crate) fn at(millis: f64) -> Timestamp {
     Timestamp::from_nanos(1_700_000_000_000_000_000 + (millis * 1e6) as u64)
 }
 
-/// The packets of a step with their times in milliseconds.
-fn packets(step: &str) -> Vec<(f64, Vec<u8>)> {
+/// What an engine is given.
+enum Input {
+    Packet(Vec<u8>),
+    Lost(u64),
+}
+
+/// Counters of a source that has lost so many packets, nobody knows where.
+fn lost(packets: u64) -> CaptureCounters {
+    let drops = [((Vantage::Client, DropReason::RingFull), packets)].into();
+    CaptureCounters { drops, ..CaptureCounters::default() }
+}
+
+/// What a step gives, with the times in milliseconds.
+fn inputs(step: &str) -> Vec<(f64, Input)> {
     let words: Vec<&str> = step.split_whitespace().collect();
-    let [time, client, id, name, rest @ ..] = words.as_slice() else { panic!("{step}") };
+    if let [time, "lost", packets] = words.as_slice() {
+        return vec![(time.parse().unwrap(), Input::Lost(packets.parse().unwrap()))];
+    }
+    let packets = packets(step, &words);
+    packets.into_iter().map(|(millis, bytes)| (millis, Input::Packet(bytes))).collect()
+}
+
+fn packets(step: &str, words: &[&str]) -> Vec<(f64, Vec<u8>)> {
+    let [time, client, id, name, rest @ ..] = words else { panic!("{step}") };
     let option = |key: &str| rest.iter().find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
     let begin: f64 = time.parse().unwrap();
     let client: SocketAddr = format!("10.0.0.{client}").parse().unwrap();

@@ -4,53 +4,71 @@
 //! 1.2.4 could give A and AAAA one ID). Or one port and few IDs for hours: answers are easily forged (RFC 5452 section 4).
 //! Silent: the same question again, one port with many IDs (c-ares).
 
+use std::hash::BuildHasher;
 use std::net::SocketAddr;
 
+use hashlink::DefaultHashBuilder;
+
 use super::example::{of_lookup, packet};
-use super::followed::Followed;
 use super::incidents::Incidents;
 use super::remedies::{count, newer_image, remedy, text};
 use super::{
     Confidence, Desk, Details, Detector, FindingId, RemedyPlace, Severity, Sighting, Strength, Subject,
 };
 use crate::capture::frame::Timestamp;
+use crate::correlate::ClientId;
 use crate::correlate::fallback::Reuse;
-use crate::correlate::lookups::Lookup;
+use crate::correlate::lookups::{Ask, Lookup};
 
-/// A client that keeps its port.
-#[derive(Debug)]
+/// Places for clients, each at the one that its hash tells; one that comes to a taken place takes it.
+const PLACES: usize = 1024;
+
+/// Which of the last 10 bits of IDs were seen.
+type Ids = [u64; 16];
+
+/// The port that a client asked from last.
+#[derive(Clone, Copy, Debug, Default)]
 struct Port {
+    /// Of the client.
+    hash: u32,
     port: u16,
+    /// Lookups from this port, one after the other.
+    queries: u32,
     since: Timestamp,
-    queries: u64,
-    /// The first ID.
-    first: u16,
-    /// Which of the last 10 bits of IDs were seen, the first one's apart; nearly all clients change their port at once.
-    ids: Option<Box<[u64; 16]>>,
 }
 
-impl Port {
-    fn new(port: u16, since: Timestamp) -> Self {
-        Self { port, since, queries: 0, first: 0, ids: None }
-    }
+/// Clients and their ports. What nearly every lookup changes is small: its client has a new port each time.
+#[derive(Default)]
+struct Ports {
+    /// Empty before the first.
+    last: Vec<Port>,
+    ids: Vec<Ids>,
+    hasher: DefaultHashBuilder,
+}
 
-    fn note(&mut self, id: u16) {
-        self.queries += 1;
-        if self.queries == 1 {
-            self.first = id;
-            return;
+impl Ports {
+    /// Notes a lookup; gives the port and the number of different IDs, at least, where the port has been kept.
+    fn note(&mut self, client: &ClientId, ask: &Ask) -> Option<(Port, u32)> {
+        if self.last.is_empty() {
+            self.last.resize(PLACES, Port::default());
+            self.ids.resize(PLACES, Ids::default());
         }
-        let ids = self.ids.get_or_insert_with(|| Box::new([0; 16]));
-        for id in [self.first, id] {
-            if let Some(word) = ids.get_mut(usize::from(id >> 6) % 16) {
-                *word |= 1 << (id & 63);
-            }
+        let hash = self.hasher.hash_one(client);
+        let place = (hash >> 32) as usize % PLACES;
+        let last = self.last.get_mut(place)?;
+        if last.hash != hash as u32 || last.port != ask.client_port {
+            *last = Port { hash: hash as u32, port: ask.client_port, queries: 1, since: ask.sent };
+            return None;
         }
-    }
-
-    /// Different IDs among those seen, at least.
-    fn ids(&self) -> u32 {
-        self.ids.as_ref().map_or(1, |ids| ids.iter().map(|word| word.count_ones()).sum())
+        last.queries = last.queries.saturating_add(1);
+        let ids = self.ids.get_mut(place)?;
+        if last.queries == 2 {
+            *ids = Ids::default();
+        }
+        if let Some(word) = ids.get_mut(usize::from(ask.id >> 6) % 16) {
+            *word |= 1 << (ask.id & 63);
+        }
+        Some((*last, ids.iter().map(|word| word.count_ones()).sum()))
     }
 }
 
@@ -58,7 +76,7 @@ impl Port {
 #[derive(Default)]
 pub(super) struct IdReuse {
     incidents: Incidents,
-    ports: Followed<Port>,
+    ports: Ports,
 }
 
 impl Detector for IdReuse {
@@ -89,26 +107,20 @@ impl IdReuse {
             return;
         };
         let limits = desk.context.thresholds.port;
-        let new = || Port::new(ask.client_port, ask.sent);
-        let Some(port) = self.ports.entry(lookup, new) else { return };
-        if port.port != ask.client_port {
-            *port = new();
-        }
-        port.note(ask.id);
-        let kept = ask.sent.since(port.since);
-        if kept < limits.kept || port.queries < limits.queries || port.ids() > limits.ids {
+        let Some((port, ids)) = self.ports.note(&lookup.client, ask) else { return };
+        if ask.sent.since(port.since) < limits.kept || port.queries < limits.queries || ids > limits.ids {
             return;
         }
         let subject = Subject::client(lookup.client);
         let sighting = Sighting {
-            id: FindingId::IdReuse,
+            id: self.id(),
             subject,
             severity: Severity::Low,
             confidence: Confidence::Medium,
             seen: (lookup.started, lookup.ended),
             count: 1,
         };
-        desk.raise(sighting, || forgeable(lookup, port));
+        desk.raise(sighting, || forgeable(lookup, &port, ids));
     }
 }
 
@@ -120,8 +132,8 @@ fn clashing(reuse: &Reuse) -> Details {
     );
     let because = vec![
         format!(
-            "ID {id} from port {client_port} to {server} was in use for {} µs",
-            sent.since(*before).as_micros()
+            "ID {id} from port {client_port} to {server} was in use for {:.3} ms",
+            sent.since(*before).as_secs_f64() * 1e3
         ),
         "musl before 1.2.4 takes IDs from the clock and may give A and AAAA the same one".to_owned(),
     ];
@@ -134,7 +146,7 @@ fn clashing(reuse: &Reuse) -> Details {
     Details { summary, because, numbers, example, remedies: newer_image() }
 }
 
-fn forgeable(lookup: &Lookup, port: &Port) -> Details {
+fn forgeable(lookup: &Lookup, port: &Port, ids: u32) -> Details {
     let address = lookup.client.address;
     let summary = format!(
         "{address} always asks from port {} with few different IDs: answers are easily forged",
@@ -142,11 +154,9 @@ fn forgeable(lookup: &Lookup, port: &Port) -> Details {
     );
     let because = vec![format!(
         "{} lookups from one port with about {} different IDs (RFC 5452 section 4.5 asks for both to vary)",
-        port.queries,
-        port.ids()
+        port.queries, ids
     )];
-    let numbers =
-        vec![count("lookups", port.queries), count("ids", port.ids()), count("client_port", port.port)];
+    let numbers = vec![count("lookups", port.queries), count("ids", ids), count("client_port", port.port)];
     let remedies = vec![remedy(
         "Let the resolver choose its ports: no fixed query-source port, no NAT that maps all to one",
         RemedyPlace::Application,

@@ -358,7 +358,7 @@ impl Findings {
 }
 
 #[cfg(test)]
-mod bench;
+pub(crate) mod bench;
 #[cfg(test)]
 mod played;
 #[cfg(test)]

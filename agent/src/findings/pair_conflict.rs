@@ -58,7 +58,7 @@ impl Detector for PairConflict {
     }
 
     fn lookup(&mut self, lookup: &Lookup, desk: &mut Desk<'_>) {
-        for candidate in &lookup.candidates {
+        for candidate in lookup.candidates.iter().filter(|candidate| is_mixed(candidate)) {
             if let Some(conflict) = conflict(candidate, desk) {
                 self.found(lookup, &conflict, desk);
             }
@@ -106,6 +106,23 @@ impl PairConflict {
         };
         desk.raise(sighting, || details(lookup, conflict, harmed, times));
     }
+}
+
+/// Is there an address, and something that failed? Nearly never: the rest is left alone at once.
+fn is_mixed(candidate: &Candidate) -> bool {
+    let (mut good, mut bad) = (false, false);
+    for ask in &candidate.asks {
+        match &ask.reply {
+            Reply::Answered(answer) => match answer.verdict {
+                Verdict::Answer => good = true,
+                Verdict::NoData => {}
+                Verdict::NxDomain | Verdict::ServFail | Verdict::Error => bad = true,
+            },
+            Reply::Unanswered(_) => bad = true,
+            Reply::Waiting | Reply::Unseen => {}
+        }
+    }
+    good && bad
 }
 
 /// Does one type have an address, and was the other told to fail, by the same server at the same time?

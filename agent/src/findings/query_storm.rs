@@ -1,6 +1,6 @@
 //! `query-storm`: a client asks the same again and again, before the answer that it has is over (facts.md section 3.8, P9).
 //!
-//! Ten a second for ten seconds, or half of the client's queries of a minute. Names with a TTL up to 5 s are meant to be
+//! Ten a second for two seconds, or half of the client's queries of a minute. Names with a TTL up to 5 s are meant to be
 //! asked often, and a query that was sent again for want of an answer is one ([`Repeat`]).
 
 use std::collections::VecDeque;
@@ -106,10 +106,15 @@ impl Client {
         self.repeats.push_back(repeat.clone());
     }
 
-    /// Repetitions of that kind within `span` before `now`.
+    /// Repetitions of that kind within `span` before `now`; those that the first note tells of were before it.
     fn times(&self, now: Timestamp, span: Duration, kind: impl Fn(&Repeat) -> bool) -> u64 {
         let recent = self.repeats.iter().rev().take_while(|repeat| now.since(repeat.at) <= span);
-        recent.filter(|repeat| kind(repeat)).map(|repeat| u64::from(repeat.times)).sum()
+        let (mut sum, mut first) = (0, 0);
+        for repeat in recent.filter(|repeat| kind(repeat)) {
+            first = u64::from(repeat.times);
+            sum += first;
+        }
+        sum - first
     }
 
     /// Queries within `span` before `now`, to ten seconds.

@@ -1,7 +1,7 @@
 //! `servfail`: a server answers SERVFAIL in a burst (facts.md section 3.7, P3).
 //!
-//! Five within 10 s, and a fifth of the server's responses. Repetitions of one query count once: musl sends a query again
-//! up to four times as soon as SERVFAIL comes. Where other names of the same server are answered and all that fail stand in
+//! Five within 10 s, and a fifth of the server's responses, in two lookups at least: musl sends a query again up to four
+//! times as soon as SERVFAIL comes, so one lookup alone may bring a dozen. Where other names of the same server are answered and all that fail stand in
 //! one zone, it is that zone which is broken, and the finding says so. Not judged: single-label names at systemd-resolved,
 //! which answers them so by design (c-ares#852).
 
@@ -19,7 +19,7 @@ use super::{
 use crate::capture::frame::Timestamp;
 use crate::correlate::servers::ServerWindow;
 use crate::correlate::{ClientId, Event, Outcome, Transaction};
-use crate::dns::{Name, Question, Rcode};
+use crate::dns::{Name, Rcode};
 
 /// Servers that are followed at most; the one that was silent for longest gives way.
 const MAX_SERVERS: usize = 256;
@@ -40,12 +40,16 @@ struct Server {
     shared: bool,
 }
 
-/// One question that failed.
+/// One name that failed for one client, by whatever types and however often it was sent at once.
 struct Failure {
     time: Timestamp,
     client: ClientId,
-    question: Question,
+    qname: Name,
+    times: usize,
 }
+
+/// Lookups that must fail at least.
+const LOOKUPS: usize = 2;
 
 impl Detector for ServFail {
     fn id(&self) -> FindingId {
@@ -66,12 +70,20 @@ impl Detector for ServFail {
             return;
         }
         let burst = desk.context.thresholds.servfail;
-        let failure =
-            Failure { time: transaction.ended(), client: parties.client_id(), question: question.clone() };
+        let failure = Failure {
+            time: transaction.ended(),
+            client: parties.client_id(),
+            qname: question.qname.clone(),
+            times: 1,
+        };
         let known = self.server(server);
         known.add(failure, burst.within);
         let window = desk.context.servers.window(server, transaction.ended(), burst.within);
-        if known.failures.len() < burst.at_least || ratio(window.servfail, window.replies()) < burst.share {
+        let times: usize = known.failures.iter().map(|failure| failure.times).sum();
+        if known.failures.len() < LOOKUPS
+            || times < burst.at_least
+            || ratio(window.servfail, window.replies()) < burst.share
+        {
             return;
         }
         let first = known.failures.front().map_or(transaction.first_sent, |failure| failure.time);
@@ -121,7 +133,7 @@ impl Scope {
 }
 
 impl Server {
-    /// Notes a question that failed; again by the same client it is no other one.
+    /// Notes a name that failed; at once again for the same client it is no other one.
     fn add(&mut self, failure: Failure, within: std::time::Duration) {
         while self.failures.front().is_some_and(|old| failure.time.since(old.time) > within)
             || self.failures.len() >= MAX_FAILURES
@@ -129,10 +141,10 @@ impl Server {
             self.failures.pop_front();
         }
         self.shared |= self.failures.iter().any(|old| old.client != failure.client);
-        let same = |old: &&mut Failure| old.client == failure.client && old.question == failure.question;
-        match self.failures.iter_mut().find(same) {
+        let same = |old: &&mut Failure| old.client == failure.client && old.qname == failure.qname;
+        match self.failures.iter_mut().rev().find(same) {
             // Still the same attempt: musl gives up after 5 s (facts.md section 1.1).
-            Some(old) if failure.time.since(old.time) < MUSL_GIVES_UP => {}
+            Some(old) if failure.time.since(old.time) < MUSL_GIVES_UP => old.times += 1,
             _ => self.failures.push_back(failure),
         }
     }
@@ -146,7 +158,7 @@ impl Server {
 
     /// The zone that all failing names share, if it is more than a top-level domain.
     fn scope(&self, window: ServerWindow) -> Scope {
-        let mut names = self.failures.iter().map(|failure| &failure.question.qname);
+        let mut names = self.failures.iter().map(|failure| &failure.qname);
         let Some(first) = names.next() else { return Scope::Server };
         let zone = names.fold(first.clone(), |zone, name| common_ancestor(&zone, name));
         let zone = if zone == *first { zone.parent(1) } else { zone };
@@ -194,8 +206,7 @@ fn details(
             "the names that fail share no zone: the server, or what it forwards to, is at fault".to_owned(),
         ),
     };
-    let mut names: Vec<String> =
-        known.failures.iter().map(|failure| failure.question.qname.to_string()).collect();
+    let mut names: Vec<String> = known.failures.iter().map(|failure| failure.qname.to_string()).collect();
     names.sort();
     names.dedup();
     names.truncate(5);

@@ -48,7 +48,7 @@ pub struct LinkLocalLimit {
 pub struct Storm {
     /// Repetitions of one question by one client a second: 10, for [`Storm::span`].
     pub per_second: u64,
-    /// How long that must last: 10 s.
+    /// How long that must last: 2 s.
     pub span: Duration,
     /// Or the share of a client's queries that are repetitions for one name: 0.5.
     pub share: f64,
@@ -132,7 +132,7 @@ pub struct FixedPort {
     /// The port is kept this long: 1 h.
     pub kept: Duration,
     /// Lookups from it: 200.
-    pub queries: u64,
+    pub queries: u32,
     /// Different IDs among them at most: 32; 200 random ones have 180 and more.
     pub ids: u32,
 }
@@ -201,7 +201,7 @@ impl Default for Thresholds {
             linklocal: LinkLocalLimit { packets: 1024, warning: 0.7, seconds: 3, of: 5, missing: 5 },
             storm: Storm {
                 per_second: 10,
-                span: Duration::from_secs(10),
+                span: Duration::from_secs(2),
                 share: 0.5,
                 within: Duration::from_secs(60),
                 at_least: 120,

@@ -15,8 +15,10 @@ mod tcp_blocked;
 mod truncated;
 mod usage;
 
-use super::scenario::{Scenario, Set};
+use super::names::Names;
+use super::scenario::{Scenario, Set, Tap};
 use super::server::Server;
+use crate::lab::Client;
 
 /// All scenarios of a set.
 pub fn scenarios(set: Set) -> Vec<Scenario> {
@@ -71,6 +73,25 @@ fn cluster_conf(set: Set, namespace: &str) -> String {
 fn node_conf(set: Set, namespace: &str, domain: &str, options: &str) -> String {
     let own = format!("{namespace}.svc.cluster.local");
     conf(set, &[&own, "svc.cluster.local", "cluster.local", domain], options)
+}
+
+/// The same among other pods with healthy clients, captured at every interface of the node.
+fn noisy(mut scenario: Scenario) -> Scenario {
+    let set = scenario.set;
+    scenario.name = format!("noisy-{}", scenario.name);
+    let mut names = Names::new(set, &scenario.name);
+    let hosts: Vec<String> = names.externals(6).iter().map(|host| format!("{host}.")).collect();
+    for server in &mut scenario.servers {
+        server.world = server.world.clone().hosts(&hosts, 5, &mut names);
+    }
+    // The others do find addresses.
+    scenario.proofs.retain(|proof| !proof.what.ends_with("an address"));
+    of(set, [Client::Glibc, Client::Go], [Client::NodeLookup, Client::CAres134])
+        .into_iter()
+        .fold(scenario, |scenario, client| {
+            scenario.pod(cluster_conf(set, "tools")).healthy().lookups(client, &hosts, 3, 900)
+        })
+        .tap(Tap::Any)
 }
 
 /// What the tuned set has, or what the other has.

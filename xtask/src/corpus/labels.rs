@@ -44,15 +44,19 @@ fn text(scenarios: &[Scenario]) -> String {
     format!("[\n{}\n]\n", lines.join(",\n"))
 }
 
+/// A label as the test reads it.
 fn label(scenario: &Scenario) -> Value {
     let label = &scenario.label;
     let reasons = |list: &[(&str, &str)]| -> Map<String, Value> {
         list.iter().map(|&(id, why)| (id.to_owned(), json!(why))).collect()
     };
     let pod = scenario.pods.first();
+    let concerned = scenario.pods.iter().filter(|pod| !pod.healthy);
+    let clients: Vec<&str> = concerned.map(|pod| pod.address.as_str()).collect();
     let mut object = json!({
         "name": scenario.name,
         "set": scenario.set.name(),
+        "clients": clients,
         "must": label.must,
         "may": reasons(&label.may),
         "near_miss": reasons(&label.near_miss),

@@ -17,6 +17,7 @@ struct Words {
     organisations: &'static [&'static str],
 }
 
+/// Of the tuned set.
 const TUNED: Words = Words {
     services: &[
         "api", "login", "ledger", "payments", "search", "assets", "events", "mail", "orders", "stock",
@@ -25,6 +26,7 @@ const TUNED: Words = Words {
     organisations: &["acme", "globex", "initech", "umbrella", "hooli", "stark"],
 };
 
+/// Of the other.
 const HELD_OUT: Words = Words {
     services: &["queue", "vault", "metrics", "images", "maps", "quotes", "trace", "hooks", "feed", "audit"],
     namespaces: &["prod", "data", "infra", "edge"],
@@ -45,6 +47,7 @@ impl Names {
         Self { set, random: Random::new(hash ^ seed) }
     }
 
+    /// Of this source's set.
     fn words(&self) -> &'static Words {
         match self.set {
             Set::Tuned => &TUNED,
@@ -52,6 +55,7 @@ impl Names {
         }
     }
 
+    /// One of them.
     fn pick(&mut self, words: &'static [&'static str]) -> &'static str {
         words[self.random.below(words.len() as u64) as usize]
     }

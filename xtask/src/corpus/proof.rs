@@ -52,6 +52,7 @@ pub struct Transaction {
 }
 
 impl Transaction {
+    /// Reads one line of JSON.
     fn read(line: &str) -> Result<Self> {
         let object: Value = serde_json::from_str(line).with_context(|| format!("no JSON: {line}"))?;
         let text = |name: &str| object[name].as_str().unwrap_or_default().to_owned();

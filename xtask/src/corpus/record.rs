@@ -127,6 +127,7 @@ fn run_job(netns: &str, job: &Job, output: &Path, folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// What a job runs, in its pod's namespace.
 fn command(netns: &str, work: &Work, folder: &Path) -> Command {
     match work {
         Work::Lookups { client, names, times, pause, only_a } => {

@@ -68,6 +68,8 @@ pub struct Pod {
     pub resolv_conf: String,
     /// Its programs.
     pub jobs: Vec<Job>,
+    /// Nothing is wrong with it, whatever the label says of the others.
+    pub healthy: bool,
 }
 
 /// Where the capture is taken.
@@ -159,7 +161,7 @@ impl Scenario {
     /// Adds a pod with this resolv.conf.
     pub fn pod(mut self, resolv_conf: impl Into<String>) -> Self {
         let address = Self::pod_address(self.set, self.pods.len() + 1);
-        self.pods.push(Pod { address, resolv_conf: resolv_conf.into(), jobs: Vec::new() });
+        self.pods.push(Pod { address, resolv_conf: resolv_conf.into(), jobs: Vec::new(), healthy: false });
         self
     }
 
@@ -226,6 +228,14 @@ impl Scenario {
     pub fn limit(mut self, seconds: u64) -> Self {
         for job in self.pods.last_mut().into_iter().flat_map(|pod| &mut pod.jobs) {
             job.limit = Duration::from_secs(seconds);
+        }
+        self
+    }
+
+    /// No finding may be about the last pod.
+    pub fn healthy(mut self) -> Self {
+        if let Some(pod) = self.pods.last_mut() {
+            pod.healthy = true;
         }
         self
     }

@@ -1,6 +1,8 @@
 //! The servers of a scenario: real ones, each with a configuration of its own, and a small responder for what no real
 //! server does.
 
+mod config;
+
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -108,6 +110,7 @@ impl Server {
         Self { rules, ..Self::service(Kind::Responder, set, World::new()) }
     }
 
+    /// The node translates its address.
     fn translated(self) -> Self {
         Self { service: true, ..self }
     }
@@ -167,6 +170,7 @@ impl Server {
         Ok(running)
     }
 
+    /// Starts `responder.py` with the rules.
     fn respond(&self, address: &str, folder: &Path, netns: &str) -> Result<Running> {
         let (script, rules) = (folder.join("responder.py"), folder.join("rules.json"));
         write(&script, include_str!("responder.py"))?;
@@ -177,6 +181,7 @@ impl Server {
     }
 }
 
+/// Where the NSD behind the `n`-th server listens.
 fn backend_port(n: usize) -> usize {
     5300 + n
 }
@@ -204,14 +209,14 @@ fn run(kind: Kind, listen: &str, world: &World, extra: &str, folder: &Path, netn
     }
     let (address, port) = listen.split_once('@').context("no port to listen at")?;
     let config = folder.join(if kind == Kind::Pdns { "recursor.conf" } else { "conf" });
-    let at = Listen { address, port, folder: &folder.to_string_lossy() };
+    let at = config::Listen { address, port, folder: &folder.to_string_lossy() };
     let (program, text) = match kind {
-        Kind::Unbound => ("unbound", unbound(&at, &zones, extra)),
-        Kind::Bind => ("named", bind(&at, &zones, extra)),
-        Kind::Knot => ("knotd", knot(&at, &zones, extra)),
-        Kind::Nsd => ("nsd", nsd(&at, &zones, extra)),
-        Kind::Dnsmasq => ("dnsmasq", dnsmasq(&at, extra)),
-        Kind::Pdns => ("pdns_recursor", pdns(&at, extra)),
+        Kind::Unbound => ("unbound", config::unbound(&at, &zones, extra)),
+        Kind::Bind => ("named", config::bind(&at, &zones, extra)),
+        Kind::Knot => ("knotd", config::knot(&at, &zones, extra)),
+        Kind::Nsd => ("nsd", config::nsd(&at, &zones, extra)),
+        Kind::Dnsmasq => ("dnsmasq", config::dnsmasq(&at, extra)),
+        Kind::Pdns => ("pdns_recursor", config::pdns(&at, extra)),
         Kind::Responder => bail!("the responder has no zones"),
     };
     write(&config, &text)?;
@@ -224,94 +229,6 @@ fn run(kind: Kind, listen: &str, world: &World, extra: &str, folder: &Path, netn
         _ => command.arg(format!("--config-dir={}", folder.display())),
     };
     spawn(&mut command, folder)
-}
-
-/// Where a server listens, and the folder of its files.
-struct Listen<'a> {
-    address: &'a str,
-    port: &'a str,
-    folder: &'a str,
-}
-
-/// `extra` may begin with lines for the section `server:`; clauses of its own follow them.
-fn unbound(at: &Listen<'_>, zones: &[(&str, String)], extra: &str) -> String {
-    let Listen { address, port, .. } = at;
-    let mut text = format!(
-        "server:\n interface: {address}@{port}\n do-daemonize: no\n username: \"\"\n chroot: \"\"\n directory: \"\"\n \
-         pidfile: \"\"\n use-syslog: no\n logfile: \"\"\n module-config: \"iterator\"\n do-not-query-localhost: no\n \
-         qname-minimisation: no\n aggressive-nsec: no\n local-zone: \"test.\" nodefault\n"
-    );
-    if !extra.contains("access-control") {
-        text += " access-control: 0.0.0.0/0 allow\n";
-    }
-    text += extra;
-    for (apex, file) in zones {
-        text += &format!(
-            "\nauth-zone:\n name: \"{apex}\"\n zonefile: \"{file}\"\n for-downstream: no\n for-upstream: yes\n"
-        );
-    }
-    text + "\nremote-control:\n control-enable: no\n"
-}
-
-/// `extra` are statements of their own, after the zones.
-fn bind(at: &Listen<'_>, zones: &[(&str, String)], extra: &str) -> String {
-    let Listen { address, port, folder } = at;
-    let mut text = format!(
-        "options {{ directory \"{folder}\"; listen-on port {port} {{ {address}; }}; listen-on-v6 {{ none; }}; recursion yes; \
-         allow-query {{ any; }}; allow-recursion {{ any; }}; dnssec-validation no; pid-file none; session-keyfile none; \
-         empty-zones-enable no; minimal-responses yes; }};\ncontrols {{ }};\n"
-    );
-    for (apex, file) in zones {
-        text += &format!("zone \"{apex}\" {{ type primary; file \"{file}\"; }};\n");
-    }
-    text + extra
-}
-
-/// `extra` is appended to the last zone.
-fn knot(at: &Listen<'_>, zones: &[(&str, String)], extra: &str) -> String {
-    let Listen { address, port, folder } = at;
-    let mut text = format!(
-        "server:\n    rundir: .\n    listen: {address}@{port}\n    udp-workers: 1\n    tcp-workers: 1\n    \
-         background-workers: 1\ndatabase:\n    storage: {folder}\nlog:\n  - target: stderr\n    any: warning\nzone:\n"
-    );
-    for (apex, file) in zones {
-        text += &format!(
-            "  - domain: {apex}\n    file: {file}\n    zonefile-sync: -1\n    journal-content: none\n"
-        );
-    }
-    text + extra
-}
-
-/// `extra` are clauses of their own, after the zones.
-fn nsd(at: &Listen<'_>, zones: &[(&str, String)], extra: &str) -> String {
-    let Listen { address, port, folder } = at;
-    let mut text = format!(
-        "server:\n ip-address: {address}@{port}\n username: \"\"\n chroot: \"\"\n zonesdir: \"\"\n pidfile: \"\"\n database: \"\"\n \
-         xfrdfile: \"\"\n zonelistfile: \"{folder}/zones\"\n xfrdir: \"{folder}\"\n server-count: 1\n rrl-ratelimit: 0\n\
-         remote-control:\n control-enable: no\n"
-    );
-    for (apex, file) in zones {
-        text += &format!("zone:\n name: \"{apex}\"\n zonefile: \"{file}\"\n");
-    }
-    text + extra
-}
-
-fn dnsmasq(at: &Listen<'_>, extra: &str) -> String {
-    let Listen { address, port, .. } = at;
-    format!(
-        "port={port}\nuser=root\npid-file=\nlog-facility=-\nbind-interfaces\nexcept-interface=lo\nlisten-address={address}\n\
-         no-resolv\nno-hosts\ndns-forward-max=10000\n{extra}"
-    )
-}
-
-fn pdns(at: &Listen<'_>, extra: &str) -> String {
-    let Listen { address, port, .. } = at;
-    format!(
-        "daemon=no\nlocal-address={address}\nlocal-port={port}\nsocket-dir=.\nsetuid=\nsetgid=\ndnssec=off\n\
-         dont-query=\nhint-file=\nallow-from=0.0.0.0/0\nthreads=1\ndisable-packetcache=yes\nwrite-pid=no\n\
-         security-poll-suffix=\nloglevel=3\nexport-etc-hosts=no\nserve-rfc1918=no\nmax-mthreads=512\n\
-         root-nx-trust=no\n{extra}"
-    )
 }
 
 /// The program to run.
@@ -333,6 +250,7 @@ fn executable(program: &str) -> Result<String> {
     Ok(copy.to_string_lossy().into_owned())
 }
 
+/// Starts a server in its folder, where its log goes.
 fn spawn(command: &mut Command, folder: &Path) -> Result<Running> {
     let log = File::create(folder.join("log")).context("failed to create a server's log")?;
     Running::spawn(command.current_dir(folder).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log))
@@ -355,6 +273,7 @@ fn wait_for_answer(process: &mut Running, netns: &str, address: &str, folder: &P
     Ok(())
 }
 
+/// Writes a file, or says which could not be written.
 fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("failed to write {}", path.display()))
 }

@@ -69,6 +69,7 @@ impl Site {
         }
     }
 
+    /// Every namespace of the site.
     fn names(&self) -> impl Iterator<Item = &str> {
         [&self.node, &self.servers].into_iter().chain(&self.pods).map(String::as_str)
     }

@@ -94,6 +94,7 @@ impl World {
 }
 
 impl Zone {
+    /// Empty.
     fn new(apex: &str) -> Self {
         Self { apex: absolute(apex), records: String::new() }
     }

@@ -202,6 +202,20 @@ fn one_name_at_a_time_may_be_glibc_or_node_or_busybox() {
 }
 
 #[test]
+fn busybox_asks_for_all_candidates_at_once() {
+    let mut client = Client::default();
+    for qtype in [RecordType::A, RecordType::AAAA] {
+        for (index, suffix) in ["a.svc", "svc", "cluster"].into_iter().enumerate() {
+            let id = 1000 * qtype.0 + 7 * index as u16;
+            let sent = client.sent(&format!("n1.{suffix}"), qtype, 1001, id, None);
+            client.habits.sent(&sent, label(&sent));
+            client.wait(Duration::from_micros(5));
+        }
+    }
+    client.check(Stub::BusyboxNslookup, Confidence::Medium);
+}
+
+#[test]
 fn edns_tells_go_c_ares_and_glibc() {
     for (ports, size, stub) in [
         ([1, 2], 1232, Stub::Go),

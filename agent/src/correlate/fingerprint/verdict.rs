@@ -3,7 +3,7 @@
 //! Two programs behind one address give signs of two resolvers: then nothing is said, or what prevails with less
 //! confidence.
 
-use super::habits::Signs;
+use super::signs::Signs;
 use super::{Confidence, Fingerprint, Stub};
 
 /// Pairs whose IDs are all close make musl likely: three random ones do so once in 30,000 clients (facts.md section
@@ -14,6 +14,9 @@ const MANY_PAIRS: u8 = 10;
 /// Pairs of musl that never had equal high bytes, before that says "1.2.4 or newer": older ones have 35 % and more (facts.md
 /// section 8.1), so 20 miss it once in 5,000 clients.
 const NEVER_EQUAL: u8 = 20;
+
+/// What nslookup of BusyBox does.
+const ALL_AT_ONCE: &str = "all candidates of the search list at once from one port";
 
 /// Weighs the signs of one kind of pair.
 type Judge = fn(&Signs) -> Fingerprint;
@@ -102,11 +105,9 @@ fn plain(signs: &Signs) -> Fingerprint {
         () if one_port > 0 && new_port.max(regrow).max(again_5000) > 0 => {
             if one_port * 10 <= u16::from(new_port) { glibc(signs, Confidence::Low) } else { several() }
         }
-        () if burst >= 2 && burst >= same_port / 2 => say(
-            Stub::BusyboxNslookup,
-            Confidence::Medium,
-            "all candidates of the search list at once from one port",
-        ),
+        () if burst >= 2 && burst >= same_port / 2 => {
+            say(Stub::BusyboxNslookup, Confidence::Medium, ALL_AT_ONCE)
+        }
         () if same_port >= 2 => {
             let confidence = if same_port >= 4 { Confidence::High } else { Confidence::Medium };
             say(Stub::CAres, confidence, "one port for question after question, random IDs, no EDNS")
@@ -208,9 +209,14 @@ fn edns_1200(signs: &Signs) -> Fingerprint {
     say(Stub::Glibc, by_pairs(signs.edns_1200), "A and AAAA from one port with EDNS 1200")
 }
 
-/// Programs that ask for one type only give little to go by.
+/// Programs that ask for one type only give little to go by; nslookup of BusyBox asks for A of all candidates before the
+/// first AAAA.
 fn without_pairs(signs: &Signs) -> Fingerprint {
     match () {
+        // A server that answers at once makes half of a burst look like question after question.
+        () if signs.burst >= 2 && signs.burst >= signs.same_port / 2 && signs.new_port <= signs.burst / 2 => {
+            say(Stub::BusyboxNslookup, Confidence::Medium, ALL_AT_ONCE)
+        }
         () if signs.parallel > 1 && signs.tcp == 0 => {
             say(Stub::Musl, Confidence::Low, "the same query to all servers at once")
         }

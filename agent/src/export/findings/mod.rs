@@ -34,3 +34,6 @@ fn interface_of(subject: &Subject, names: &InterfaceNames) -> Option<String> {
     let ifindex = subject.interface.or(subject.client.and_then(|client| client.interface))?;
     names.get(&ifindex).cloned()
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,8 @@ use crate::findings::{Finding, FindingId, Severity};
 
 /// Clients that are named of one stub resolver.
 const MOST_CLIENTS: usize = 4;
+/// Findings of one rule that are told in full: a node with hundreds of pods may have it hundreds of times.
+const MOST_IN_FULL: usize = 3;
 
 /// Everything that a report is made of.
 pub struct Diagnosis<'a> {
@@ -74,11 +76,17 @@ impl Diagnosis<'_> {
     fn write(&self, out: &mut String, lines: &FindingLines) -> fmt::Result {
         let findings = self.findings();
         self.head(out, &findings, &lines.zone);
+        let mut shown: BTreeMap<FindingId, Vec<&Finding>> = BTreeMap::new();
         for (number, finding) in (1..).zip(&findings) {
-            out.push('\n');
-            self.finding(out, number, finding, lines)?;
+            let of_rule = shown.entry(finding.id).or_default();
+            of_rule.push(finding);
+            if of_rule.len() <= MOST_IN_FULL {
+                out.push('\n');
+                self.finding(out, number, finding, lines)?;
+            }
         }
         out.push('\n');
+        self.others(out, &shown);
         self.rest(out, &findings);
         self.configuration(out);
         Ok(())
@@ -151,6 +159,22 @@ impl Diagnosis<'_> {
         out.push_str(&lines.evidence(finding, 3));
         writeln!(out, "   More: nslookout explain {}", finding.id.as_str())?;
         writeln!(out, "         {}", self.watch_command(finding))
+    }
+
+    /// Those of which enough others of the same rule are told in full, by name.
+    fn others(&self, out: &mut String, findings: &BTreeMap<FindingId, Vec<&Finding>>) {
+        let mut any = false;
+        for (id, findings) in findings {
+            let Some(rest) = findings.get(MOST_IN_FULL..).filter(|rest| !rest.is_empty()) else { continue };
+            let subjects: Vec<String> =
+                rest.iter().map(|finding| whom(&finding.subject, self.names)).collect();
+            wrap(out, &format!("And {}.", some_of(&format!("more {}", id.as_str()), &subjects)), 0, 2);
+            any = true;
+        }
+        if any {
+            wrap(out, "-o json has all of them in full.", 0, 2);
+            out.push('\n');
+        }
     }
 
     /// The command that shows the packets or lookups of a finding.
@@ -267,3 +291,6 @@ fn quoted(word: &str) -> String {
         format!("'{}'", word.replace('\'', "'\\''"))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -120,6 +120,23 @@ fn silence_may_be_loss() {
     assert_eq!(told.of(ID), ["opened pair-conflict high medium"]);
 }
 
+/// What the capture lost may have been the answers.
+#[test]
+fn silence_is_held_against_losses() {
+    let played = |lost: u64| {
+        let losses = ["10000 lost 0".to_owned(), format!("35000 lost {lost}")];
+        Bench::play(&[musl_pairs(0, 5), repeated(4, 5, "A=ans AAAA=to again=2500"), losses.to_vec()].concat())
+    };
+    assert_eq!(played(0).of(ID).len(), 2);
+    let held = played(100);
+    assert_eq!(held.of(ID), Vec::<&str>::new());
+    assert!(held.held_back().contains(&"pair-conflict 4 100".to_owned()), "{:?}", held.held_back());
+    // An answer that was seen is no matter of losses.
+    let losses = ["10000 lost 0", "35000 lost 100"].map(str::to_owned).to_vec();
+    let bench = Bench::play(&[musl_pairs(0, 5), repeated(4, 5, "A=ans AAAA=nx"), losses].concat());
+    assert_eq!(bench.of(ID).len(), 2);
+}
+
 /// A pair of which one went to another server, or was asked later.
 #[test]
 fn what_is_no_pair() {

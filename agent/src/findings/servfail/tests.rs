@@ -87,6 +87,20 @@ fn musl_repeating_one_query_is_no_burst() {
 }
 
 #[test]
+fn musl_failing_for_several_names_is_one() {
+    let mut scene = Scene::new();
+    for lookup in 0..3_u16 {
+        for number in 0..12_u16 {
+            let (qtype, name) = (if number % 2 == 0 { 1 } else { 28 }, format!("n{lookup}.test"));
+            let millis =
+                f64::from(lookup) * 5_010.0 + f64::from(number % 6) + f64::from(number / 6) * 2_503.0;
+            scene.asked(millis, (POD, SERVER), (lookup * 100 + qtype, qtype, &name), SF);
+        }
+    }
+    assert_eq!(scene.found(ID).len(), 1);
+}
+
+#[test]
 fn systemd_resolved_fails_single_labels_by_design() {
     let mut scene = Scene::new();
     for (number, name) in ["a", "b", "c", "d", "e", "f"].into_iter().enumerate() {

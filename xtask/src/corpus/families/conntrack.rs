@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{conf, conf_of, of, one};
+use super::{conf, conf_of, noisy, of, one};
 use crate::corpus::names::Names;
 use crate::corpus::proof::{Proof, Recorded, Transaction};
 use crate::corpus::scenario::{Scenario, Set};
@@ -16,10 +16,12 @@ use crate::corpus::server::{Kind, Server};
 use crate::corpus::zone::World;
 use crate::lab::Client;
 
-/// The number of A, and of AAAA (RFC 1035 section 3.2.2, RFC 3596).
+/// The number of the type A (RFC 1035 section 3.2.2).
 const A: u16 = 1;
+/// And of AAAA (RFC 3596 section 2.1).
 const AAAA: u16 = 28;
 
+/// The scenarios of this family.
 pub fn scenarios(set: Set) -> Vec<Scenario> {
     let positives: &[(Client, Kind, u16, usize)] = of(
         set,
@@ -69,6 +71,9 @@ pub fn scenarios(set: Set) -> Vec<Scenario> {
     );
     all.extend(local.iter().map(|&(word, address, client)| without_translation(set, word, address, client)));
     all.push(twice(set));
+    let (client, kind) = of(set, (Client::Musl124, Kind::Nsd), (Client::Musl123, Kind::Knot));
+    all.push(noisy(positive(set, client, kind, AAAA, 4)));
+    all.push(noisy(both_lost(set, client)));
     // A slow server's second reply comes as late as its first: only a capture that goes on shows that there is none.
     for scenario in &mut all {
         scenario.linger = scenario.linger.max(Duration::from_millis(7500));
@@ -132,6 +137,7 @@ fn events(recorded: &Recorded) -> usize {
     pairs.iter().filter(|pair| together(pair.a, pair.aaaa) && is_event(pair.a, pair.aaaa)).count()
 }
 
+/// One of each pair is lost once.
 fn positive(set: Set, client: Client, kind: Kind, lost: u16, count: usize) -> Scenario {
     let word = if lost == A { "a" } else { "aaaa" };
     let name = format!("conntrack-{word}-lost-{}-{}", client.name(), kind.name());
@@ -156,6 +162,7 @@ fn positive(set: Set, client: Client, kind: Kind, lost: u16, count: usize) -> Sc
         .proof(Proof::that("3 events", |recorded| Ok(events(recorded) >= 3)))
 }
 
+/// Both of each pair are lost once.
 fn both_lost(set: Set, client: Client) -> Scenario {
     let kind = of(set, Kind::Unbound, Kind::Knot);
     let name = format!("conntrack-not-both-lost-{}", client.name());
@@ -175,6 +182,7 @@ fn both_lost(set: Set, client: Client) -> Scenario {
         .proof(Proof::seen(6, "repeated", |one| one.sends >= 2 && one.latency > 2.0))
 }
 
+/// Each AAAA is lost, and each repetition.
 fn lost_for_good(set: Set, client: Client) -> Scenario {
     let kind = of(set, Kind::Bind, Kind::Pdns);
     let name = "conntrack-not-lost-for-good";

@@ -8,6 +8,7 @@ use crate::corpus::server::{Kind, Server};
 use crate::corpus::zone::World;
 use crate::lab::Client;
 
+/// The scenarios of this family.
 pub fn scenarios(set: Set) -> Vec<Scenario> {
     let servers = [Kind::Unbound, Kind::Bind, Kind::Knot, Kind::Nsd, Kind::Dnsmasq, Kind::Pdns];
     let clients: &[Client] = Client::ALL;
@@ -47,6 +48,7 @@ fn wanted(set: Set, names: &mut Names, searches: bool) -> (World, Vec<String>, S
     (world, all, resolv_conf)
 }
 
+/// One client and one server.
 fn pair(set: Set, client: Client, kind: Kind) -> Scenario {
     let name = format!("healthy-{}-{}", client.name(), kind.name());
     let mut names = Names::new(set, &name);

@@ -18,6 +18,7 @@ const RESOLVER: &str = "169.254.169.253";
 /// Drops what exceeds the provider's limit, beyond the capture.
 const BUCKET: &str = "ip daddr 169.254.169.0/24 limit rate over 1024/second burst 64 packets counter drop";
 
+/// The scenarios of this family.
 pub fn scenarios(set: Set) -> Vec<Scenario> {
     let steady: &[(Kind, u32, u32)] = of(
         set,
@@ -68,6 +69,7 @@ fn dnsperf(server: &str, rate: u32, seconds: u32) -> Vec<String> {
     words.split(' ').map(str::to_owned).collect()
 }
 
+/// Adds dnsperf to the last pod.
 fn load(scenario: Scenario, server: &str, rate: u32, seconds: u32) -> Scenario {
     let words = dnsperf(server, rate, seconds);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -86,6 +88,7 @@ fn nears_the_limit() -> Proof {
     })
 }
 
+/// One pod asks the VPC resolver too often; `dropped`: so often that the limit is exceeded and felt.
 fn positive(set: Set, kind: Kind, rate: u32, seconds: u32, dropped: bool) -> Scenario {
     let word = if dropped { "dropped" } else { "steady" };
     let name = format!("linklocal-{word}-{rate}-{}", kind.name());
@@ -176,6 +179,7 @@ fn few_names(set: Set) -> Scenario {
 
 /// As many packets, but to addresses that do not count.
 fn elsewhere(set: Set) -> Vec<Scenario> {
+    /// Named in two cases.
     const NODE_LOCAL: &str = "3.4: must not count 169.254.20.10 (NodeLocal)";
     let cases: &[(&str, &str, Kind, &str)] = of(
         set,
@@ -217,6 +221,7 @@ fn elsewhere(set: Set) -> Vec<Scenario> {
     all
 }
 
+/// More than 1,024 packets a second, to a server that does not count.
 fn away(set: Set, name: String, server: Server, lines: String, why: &'static str) -> Scenario {
     let address = server.address.clone();
     let scenario = Scenario::new(set, name)

@@ -1,8 +1,10 @@
 //! `old-musl`: the stub resolver is musl before 1.2.4, told from the IDs of healthy pairs (facts 1.3 and 8.1).
 
-use super::{cluster_conf, conf, conf_of, of};
+use std::collections::BTreeSet;
+
+use super::{cluster_conf, conf, conf_of, noisy, of};
 use crate::corpus::names::Names;
-use crate::corpus::proof::{Proof, Recorded};
+use crate::corpus::proof::{Pair, Proof, Recorded};
 use crate::corpus::scenario::{Scenario, Set};
 use crate::corpus::server::{Kind, Server};
 use crate::corpus::zone::World;
@@ -21,6 +23,7 @@ enum Habit {
     Slowly,
 }
 
+/// The scenarios of this family.
 pub fn scenarios(set: Set) -> Vec<Scenario> {
     let positives: &[(Kind, Habit)] = of(
         set,
@@ -77,18 +80,27 @@ pub fn scenarios(set: Set) -> Vec<Scenario> {
     all.extend(others.iter().map(|&(client, kind)| other(set, client, kind)));
     all.push(few(set));
     all.push(only_a(set));
+    let kind = of(set, Kind::Bind, Kind::Pdns);
+    all.push(noisy(scenario(set, Client::Musl123, kind, Habit::Services)));
+    all.push(noisy(other(set, Client::Musl125, kind)));
     all
 }
 
-/// Rule of facts 1.3, by the recording itself: 20 pairs, the last three with small steps, one with equal high bytes.
+/// Rule of facts 1.3, by the recording itself and for any client: 20 pairs, the last ten with small steps, one with equal
+/// high bytes.
 fn shows_old_musl(recorded: &Recorded) -> bool {
-    let pairs = recorded.pairs();
-    let small = |step: u16| (1..2048).contains(&step);
-    pairs.len() >= 20
-        && pairs.iter().rev().take(10).all(|pair| small(pair.step()))
-        && pairs.iter().any(|pair| small(pair.step()) && pair.equal_high_bytes())
+    let all = recorded.pairs();
+    let small = |pair: &&&Pair<'_>| (1..2048).contains(&pair.step());
+    let clients: BTreeSet<&String> = all.iter().map(|pair| &pair.a.client).collect();
+    clients.iter().any(|&client| {
+        let pairs: Vec<&Pair<'_>> = all.iter().filter(|pair| pair.a.client == *client).collect();
+        pairs.len() >= 20
+            && pairs.iter().rev().take(10).filter(small).count() == 10
+            && pairs.iter().filter(small).any(|pair| pair.equal_high_bytes())
+    })
 }
 
+/// At least 20 pairs.
 fn scenario(set: Set, client: Client, kind: Kind, habit: Habit) -> Scenario {
     let word = match habit {
         Habit::Plain => "plain",
@@ -135,6 +147,7 @@ fn scenario(set: Set, client: Client, kind: Kind, habit: Habit) -> Scenario {
         .proof(Proof::all_resolved())
 }
 
+/// As many pairs of another stub resolver.
 fn other(set: Set, client: Client, kind: Kind) -> Scenario {
     let name = format!("old-musl-not-{}-{}", client.name(), kind.name());
     let mut names = Names::new(set, &name);

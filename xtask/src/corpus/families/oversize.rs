@@ -12,6 +12,7 @@ use crate::corpus::server::{Kind, Server};
 use crate::corpus::zone::World;
 use crate::lab::Client;
 
+/// The scenarios of this family.
 pub fn scenarios(set: Set) -> Vec<Scenario> {
     // The client and the addresses of the response: 16 octets each, and about 45 more.
     let positives: &[(Client, usize)] = of(
@@ -67,6 +68,7 @@ fn is_oversize(one: &Transaction) -> bool {
     !one.tcp && !one.truncated && one.bytes > one.edns.unwrap_or(512).max(512)
 }
 
+/// A client that did not say it can take more.
 fn positive(set: Set, client: Client, count: usize) -> Scenario {
     let name = format!("oversize-{}-{count}", client.name());
     let large = Names::new(set, &name).external();

@@ -10,6 +10,7 @@ use crate::corpus::server::{Kind, Server};
 use crate::corpus::zone::World;
 use crate::lab::Client;
 
+/// The scenarios of this family.
 pub fn scenarios(set: Set) -> Vec<Scenario> {
     let mut all = vec![
         fragmented(set, of(set, Kind::Unbound, Kind::Knot), of(set, 180, 210)),
@@ -33,6 +34,7 @@ fn roomy(kind: Kind, set: Set, world: World) -> Server {
     }
 }
 
+/// Answers larger than a packet.
 fn fragmented(set: Set, kind: Kind, count: usize) -> Scenario {
     let name = format!("fragmented-{}", kind.name());
     let large = Names::new(set, &name).external();

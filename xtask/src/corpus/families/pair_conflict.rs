@@ -28,6 +28,7 @@ enum Conflict {
 }
 
 impl Conflict {
+    /// Its part of a capture's name.
     fn word(self) -> &'static str {
         match self {
             Self::PdnsNxdomain => "nxdomain-pdns",
@@ -40,6 +41,7 @@ impl Conflict {
     }
 }
 
+/// The scenarios of this family.
 pub fn scenarios(set: Set) -> Vec<Scenario> {
     let positives: &[(Client, Conflict)] = of(
         set,
@@ -85,6 +87,7 @@ fn lua(domain: &str) -> String {
     )
 }
 
+/// One of the pair is answered, the other contradicts it.
 fn positive(set: Set, client: Client, conflict: Conflict) -> Scenario {
     let name = format!("pair-conflict-{}-{}", conflict.word(), client.name());
     let mut names = Names::new(set, &name);
@@ -169,6 +172,7 @@ fn agreeing(set: Set) -> Vec<Scenario> {
     cases.iter().map(|&(word, client, kind, why)| agree(set, word, client, kind, why)).collect()
 }
 
+/// One of the pairs of [`agreeing`].
 fn agree(set: Set, word: &str, client: Client, kind: Kind, why: &'static str) -> Scenario {
     let name = format!("pair-agrees-{word}-{}-{}", client.name(), kind.name());
     let mut names = Names::new(set, &name);

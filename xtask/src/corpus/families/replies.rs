@@ -10,6 +10,7 @@ use crate::corpus::server::{Kind, Server};
 use crate::corpus::zone::World;
 use crate::lab::Client;
 
+/// The scenarios of this family.
 pub fn scenarios(set: Set) -> Vec<Scenario> {
     vec![
         silent(set, of(set, Client::Musl123, Client::Musl125)),
@@ -161,6 +162,7 @@ fn lame(set: Set, client: Client) -> Scenario {
         .proof(Proof::packets(5, "udp src port 53 and udp[14:2] = 0 and udp[16:2] = 0"))
 }
 
+/// NODATA as it should be.
 fn well_formed_nodata(set: Set) -> Scenario {
     let kind = of(set, Kind::Unbound, Kind::Pdns);
     let name = "lame-not-with-soa";

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{conf, node_conf, of, one};
+use super::{conf, node_conf, noisy, of, one};
 use crate::corpus::names::Names;
 use crate::corpus::proof::{Proof, Transaction};
 use crate::corpus::scenario::{Scenario, Set};
@@ -27,6 +27,7 @@ enum Shape {
     Two,
 }
 
+/// The scenarios of this family.
 pub fn scenarios(set: Set) -> Vec<Scenario> {
     let positives: &[(Client, Kind, Shape)] = of(
         set,
@@ -76,13 +77,18 @@ pub fn scenarios(set: Set) -> Vec<Scenario> {
     all.push(service_without_ipv6(set, of(set, Client::Musl125, Client::Musl124)));
     all.push(autopath(set, of(set, Client::Musl123, Client::Musl125)));
     all.push(capture_ends(set, of(set, Client::Musl124, Client::Musl123)));
+    let (client, kind) = of(set, (Client::Musl125, Kind::Nsd), (Client::Musl123, Kind::Knot));
+    all.push(noisy(positive(set, client, kind, Shape::Fourth)));
+    all.push(noisy(service_without_endpoints(set, client)));
     all
 }
 
+/// For proofs.
 fn is_nodata(one: &Transaction) -> bool {
     one.nodata
 }
 
+/// musl asks no further.
 fn positive(set: Set, client: Client, kind: Kind, shape: Shape) -> Scenario {
     let word = match shape {
         Shape::Fourth => "fourth",

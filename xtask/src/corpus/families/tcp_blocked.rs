@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{conf, of, one};
+use super::{conf, noisy, of, one};
 use crate::corpus::names::Names;
 use crate::corpus::proof::Proof;
 use crate::corpus::scenario::{Scenario, Set};
@@ -24,6 +24,7 @@ enum Block {
 }
 
 impl Block {
+    /// Its part of a capture's name.
     fn word(self) -> &'static str {
         match self {
             Self::Drop => "drop",
@@ -33,6 +34,7 @@ impl Block {
         }
     }
 
+    /// What nftables do.
     fn rules(self) -> &'static str {
         match self {
             Self::Drop => "tcp dport 53 counter drop",
@@ -43,6 +45,7 @@ impl Block {
     }
 }
 
+/// The scenarios of this family.
 pub fn scenarios(set: Set) -> Vec<Scenario> {
     let positives: &[(Client, Kind, Block)] = of(
         set,
@@ -87,9 +90,13 @@ pub fn scenarios(set: Set) -> Vec<Scenario> {
     all.push(never_tried(set));
     all.push(reset_after_answer(set));
     all.push(joined_late(set));
+    let (client, kind) = of(set, (Client::Go, Kind::Unbound), (Client::Musl125, Kind::Knot));
+    all.push(noisy(positive(set, client, kind, Block::Drop)));
+    all.push(noisy(slow(set, client, 0.9)));
     all
 }
 
+/// Truncated, and TCP does not get through.
 fn positive(set: Set, client: Client, kind: Kind, block: Block) -> Scenario {
     let name = format!("tcp-blocked-{}-{}-{}", block.word(), client.name(), kind.name());
     let mut names = Names::new(set, &name);
@@ -137,6 +144,7 @@ fn only_tcp(set: Set, options: &str, block: Block) -> Scenario {
         .proof(Proof::no_packet("udp port 53"))
 }
 
+/// A tool that is told to use TCP.
 fn dig(set: Set) -> Scenario {
     let (words, time, tries) = of(set, ("dig", "+time=4", "+tries=2"), ("kdig", "+timeout=4", "+retry=1"));
     let name = format!("tcp-blocked-drop-{words}");
@@ -201,6 +209,7 @@ fn slow(set: Set, client: Client, delay: f64) -> Scenario {
         .proof(Proof::seen(3, "answered over TCP", |one| one.tcp && one.answered()))
 }
 
+/// glibc told to use TCP alone, and it works.
 fn use_vc_works(set: Set) -> Scenario {
     let kind = of(set, Kind::Unbound, Kind::Pdns);
     let name = format!("tcp-works-use-vc-{}", kind.name());

@@ -31,6 +31,15 @@ impl Run {
         Ok(Self { pod, typed: format!("{}{times}", client.typed(names)), command })
     }
 
+    /// `client`, a program of the lab's own, looks `name` up in `pod` so many seconds later.
+    pub fn later(lab: &Lab, pod: &'static str, seconds: f32, client: Client, name: &str) -> Result<Self> {
+        let program =
+            client.program().with_context(|| format!("{} has no program of its own", client.name()))?;
+        let mut command = lab.pod_command(pod, "sh")?;
+        command.args(["-c", "sleep \"$0\"; exec \"$@\"", &seconds.to_string()]).arg(program).arg(name);
+        Ok(Self { pod, typed: format!("sleep {seconds}; {}", client.typed(&[name])), command })
+    }
+
     /// A shell runs `line` in `pod`.
     pub fn shell(lab: &Lab, pod: &'static str, line: &str) -> Result<Self> {
         let mut command = lab.pod_command(pod, "sh")?;
