@@ -20,7 +20,6 @@ mod late_reply;
 mod ledger;
 mod linklocal_rate;
 mod losses;
-mod occurrences;
 mod old_musl;
 mod oversize_udp;
 mod pages;
@@ -63,9 +62,9 @@ pub use finding::{
     Change, Details, Finding, FindingId, Measure, Packet, Quantity, Remedy, RemedyPlace, Severity, Subject,
     UnknownFinding,
 };
+pub use incidents::Strength;
 pub use ledger::{HeldBack, Ledger};
 pub use losses::Losses;
-pub use occurrences::{Occurrences, Strength};
 pub use thresholds::Thresholds;
 
 /// A watermark this much older than an earlier one comes by another clock.

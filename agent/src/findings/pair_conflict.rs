@@ -3,9 +3,10 @@
 //! NXDOMAIN speaks for a name and all its types (RFC 2308, RFC 8020), so it cannot be right beside an address; RFC 4074
 //! section 4.2 names it as a misbehaviour. Only musl fails on it: for others it is a defect of the server.
 
+use super::incidents::{Incidents, Times, Unit};
 use super::{
-    Confidence, Desk, Details, Detector, FindingId, Measure, Occurrences, Quantity, Remedy, RemedyPlace,
-    Severity, Sighting, Strength, Subject, example,
+    Confidence, Desk, Details, Detector, FindingId, Measure, Quantity, Remedy, RemedyPlace, Severity,
+    Sighting, Strength, Subject, example,
 };
 use crate::correlate::lookups::{Ask, Candidate, Lookup, Reply, Verdict};
 use crate::dns::{Name, RecordType};
@@ -13,7 +14,7 @@ use crate::dns::{Name, RecordType};
 /// The rule.
 #[derive(Default)]
 pub(super) struct PairConflict {
-    occurrences: Occurrences,
+    incidents: Incidents,
 }
 
 /// What the client was told of one type, and by which query.
@@ -71,9 +72,14 @@ impl PairConflict {
         let Conflict { candidate, good, bad } = conflict;
         let (client, server) = (lookup.client, good.ask.server.ip());
         let thresholds = desk.context.thresholds;
-        let (strength, first) =
-            self.occurrences.add(lookup.ended, client, &candidate.name, &thresholds.repetition);
-        let times = self.occurrences.of_name(&client, &candidate.name);
+        let Times { count, of_name: times, strength, first, .. } = self.incidents.add(
+            lookup.ended,
+            Subject::client(client),
+            &candidate.name,
+            Unit::Lookup,
+            &thresholds.repetition,
+        );
+        let of_one_name = thresholds.repetition.of_one_name as u64;
         // What happens once may be a race with somebody who changes the zone.
         if strength == Strength::Single {
             return;
@@ -82,14 +88,13 @@ impl PairConflict {
         let subject = if harmed { Subject::client_of(client, server) } else { Subject::server(server) };
         if bad.what == What::Silence {
             // Queries of one name that get lost each time are hardly lost by chance, those of several names may be.
-            if times < thresholds.repetition.of_one_name {
+            if times < of_one_name {
                 return;
             }
             // An answer that the capture lost is no silence of the server.
             let lost = desk.lost(&client, first, lookup.ended);
-            let evidence = times as u64;
-            if lost > 0 && evidence <= thresholds.repetition.of_one_name as u64 + lost {
-                return desk.hold_back(FindingId::PairConflict, subject, evidence, lost);
+            if times < of_one_name.saturating_add(lost) {
+                return desk.hold_back(FindingId::PairConflict, subject, times, lost);
             }
         }
         let is_open = desk.is_open(FindingId::PairConflict, subject);
@@ -98,11 +103,11 @@ impl PairConflict {
             subject,
             severity: if harmed { Severity::High } else { Severity::Low },
             confidence: match times {
-                times if times >= thresholds.pair_conflict.sure => Confidence::High,
+                times if times >= thresholds.pair_conflict.sure as u64 => Confidence::High,
                 _ => Confidence::Medium,
             },
             seen: (first.min(lookup.started), lookup.ended),
-            count: if is_open { 1 } else { self.occurrences.of_client(&client) as u64 },
+            count: if is_open { 1 } else { count },
         };
         desk.raise(sighting, || details(lookup, conflict, harmed, times));
     }
@@ -173,7 +178,7 @@ fn told(candidate: &Candidate, qtype: RecordType) -> Option<Told<'_>> {
     Some(Told { ask, what: What::Silence })
 }
 
-fn details(lookup: &Lookup, conflict: &Conflict<'_>, harmed: bool, times: usize) -> Details {
+fn details(lookup: &Lookup, conflict: &Conflict<'_>, harmed: bool, times: u64) -> Details {
     let Conflict { candidate, good, bad } = conflict;
     let (client, server) = (lookup.client.address, good.ask.server.ip());
     let (name, fingerprint) = (&candidate.name, lookup.fingerprint);
@@ -201,7 +206,7 @@ fn details(lookup: &Lookup, conflict: &Conflict<'_>, harmed: bool, times: usize)
             fingerprint.because
         ));
     }
-    let count = |name, number: usize| Measure { name, value: Quantity::Count(number as u64) };
+    let count = |name, number: u64| Measure { name, value: Quantity::Count(number) };
     let asks = candidate.asks.iter().map(|ask| (name, ask));
     Details {
         summary: format!("{said}; {effect}."),

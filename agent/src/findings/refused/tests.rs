@@ -12,7 +12,7 @@ const REFUSED: Say = Say::Code(5);
 fn play(steps: &[(&str, &str, Say)]) -> Scene {
     let mut scene = Scene::new();
     for (number, (client, name, say)) in steps.iter().enumerate() {
-        scene.asked(number as f64 * 100.0, (client, SERVER), (number as u16, 1, name), *say);
+        scene.asked(number as f64 * 1_000.0, (client, SERVER), (number as u16, 1, name), *say);
     }
     scene.end(20_000.0);
     scene
