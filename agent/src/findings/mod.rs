@@ -210,6 +210,24 @@ impl Desk<'_> {
         self.ledger.raise(self.context.now, sighting, details, self.emit);
     }
 
+    /// The same for a rule whose subject may widen: from a client at a server to all clients of the server, or to all
+    /// servers of the client. Then the wider finding takes the narrower ones in, and later sightings of them.
+    pub fn raise_widest(&mut self, sighting: Sighting, details: impl FnOnce() -> Details) {
+        let (id, subject) = (sighting.id, sighting.subject);
+        let subject = self.ledger.covering(id, subject).unwrap_or(subject);
+        let opens = !self.is_open(id, subject);
+        self.raise(Sighting { subject, ..sighting }, details);
+        if opens {
+            let parts = self.ledger.covered(id, subject);
+            parts.into_iter().for_each(|part| self.absorb(id, part, subject));
+        }
+    }
+
+    /// Closes the finding about `from`, if there is one, and adds what it saw to the open one about `into`.
+    pub fn absorb(&mut self, id: FindingId, from: Subject, into: Subject) {
+        self.ledger.absorb(self.context.now, id, (from, into), self.emit);
+    }
+
     /// Is such a finding open? The sighting that opens one counts those before it, too.
     pub fn is_open(&self, id: FindingId, subject: Subject) -> bool {
         self.ledger.is_open(id, subject)

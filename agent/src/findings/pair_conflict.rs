@@ -3,6 +3,10 @@
 //! NXDOMAIN speaks for a name and all its types (RFC 2308, RFC 8020), so it cannot be right beside an address; RFC 4074
 //! section 4.2 names it as a misbehaviour. Only musl fails on it: for others it is a defect of the server.
 
+use std::net::IpAddr;
+
+use hashlink::LinkedHashMap;
+
 use super::incidents::{Incidents, Times, Unit};
 use super::{
     Confidence, Desk, Details, Detector, FindingId, Measure, Quantity, Remedy, RemedyPlace, Severity,
@@ -11,10 +15,15 @@ use super::{
 use crate::correlate::lookups::{Ask, Candidate, Lookup, Reply, Verdict};
 use crate::dns::{Name, RecordType};
 
+/// Servers of which the client that they harmed is remembered, at most.
+const MAX_SERVERS: usize = 1024;
+
 /// The rule.
 #[derive(Default)]
 pub(super) struct PairConflict {
     incidents: Incidents,
+    /// The musl client that each server harmed last.
+    harmed: LinkedHashMap<IpAddr, Subject>,
 }
 
 /// What the client was told of one type, and by which query.
@@ -85,6 +94,11 @@ impl PairConflict {
             return;
         }
         let harmed = lookup.fingerprint.stub.is_musl();
+        // That the server is wrong is said already, with whom it harms.
+        let said = self.harmed.get(&server).is_some_and(|subject| desk.is_open(self.id(), *subject));
+        if said && !harmed {
+            return;
+        }
         let subject = if harmed { Subject::client_of(client, server) } else { Subject::server(server) };
         if bad.what == What::Silence {
             // Queries of one name that get lost each time are hardly lost by chance, those of several names may be.
@@ -110,6 +124,18 @@ impl PairConflict {
             count: if is_open { 1 } else { count },
         };
         desk.raise(sighting, || details(lookup, conflict, harmed, times));
+        if harmed {
+            self.harms(server, subject, desk);
+        }
+    }
+
+    /// What was a defect of the server, while nobody was known to mind, is the client's incident from now on.
+    fn harms(&mut self, server: IpAddr, subject: Subject, desk: &mut Desk<'_>) {
+        desk.absorb(self.id(), Subject::server(server), subject);
+        self.harmed.insert(server, subject);
+        if self.harmed.len() > MAX_SERVERS {
+            self.harmed.pop_front();
+        }
     }
 }
 

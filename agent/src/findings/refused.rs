@@ -61,7 +61,7 @@ impl Detector for Refused {
             seen: (times.first, ended),
             count: u64::from(times.new),
         };
-        desk.raise(sighting, || details(subject, server, window, &question.qname, transaction));
+        desk.raise_widest(sighting, || details(subject, server, window, &question.qname, transaction));
     }
 }
 

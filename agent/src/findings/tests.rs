@@ -111,6 +111,17 @@ fn a_finding_opens_continues_changes_and_closes() {
 }
 
 #[test]
+fn a_subject_covers_its_parts() {
+    let client = subject(1).client.unwrap();
+    let server = IpAddr::from([10, 0, 0, 53]);
+    let (of_server, of_client) = (Subject::server(server), Subject::client(client));
+    let part = Subject::client_of(client, server);
+    assert!(of_server.covers(&part) && of_client.covers(&part));
+    assert!(!part.covers(&of_server) && !part.covers(&part) && !of_server.covers(&of_client));
+    assert!(!Subject::server(IpAddr::from([10, 0, 0, 54])).covers(&part));
+}
+
+#[test]
 fn what_closed_may_open_again_and_is_one_finding_in_a_report() {
     let mut book = Book::new();
     book.raise(100, 1, Severity::High, Confidence::High, "first");

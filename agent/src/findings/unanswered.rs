@@ -185,7 +185,7 @@ fn judge(id: ClientId, client: &Client, server: IpAddr, transaction: &Transactio
         seen,
         count: u64::from(last.new),
     };
-    desk.raise(sighting, || details(id, client, scope, (server, window, lost), transaction));
+    desk.raise_widest(sighting, || details(id, client, scope, (server, window, lost), transaction));
 }
 
 /// Who is cut off from whom.
