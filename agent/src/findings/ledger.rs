@@ -45,7 +45,7 @@ pub struct Ledger {
     open: LinkedHashMap<Key, Entry>,
     /// How many of them are of each severity.
     severities: [usize; Severity::ALL.len()],
-    /// The latest last.
+    /// The latest last; where there is no room the mildest give way.
     closed: VecDeque<Finding>,
     held_back: LinkedHashMap<Key, HeldBack>,
     /// Sightings that found no room.
@@ -255,6 +255,14 @@ impl Ledger {
         }
     }
 
+    /// Forgets a closed finding, of the mildest the oldest: a report and its exit status rest on the worst.
+    fn forget_mildest(&mut self) {
+        let mildest = self.closed.iter().enumerate().min_by_key(|(_, finding)| finding.severity);
+        if let Some(place) = mildest.map(|(place, _)| place) {
+            self.closed.remove(place);
+        }
+    }
+
     fn close(&mut self, key: &Key, now: Timestamp, emit: &mut dyn FnMut(&Change<'_>)) {
         let Some(Entry { mut finding, .. }) = self.open.remove(key) else { return };
         self.severities[finding.severity as usize] -= 1;
@@ -262,7 +270,7 @@ impl Ledger {
         emit(&Change::Closed(&finding));
         self.closed.push_back(finding);
         if self.closed.len() > MAX_PAST {
-            self.closed.pop_front();
+            self.forget_mildest();
         }
     }
 }

@@ -111,6 +111,20 @@ fn a_finding_opens_continues_changes_and_closes() {
 }
 
 #[test]
+fn of_what_closed_the_mildest_is_forgotten_first() {
+    let mut book = Book::new();
+    book.raise(100, 0, Severity::High, Confidence::High, "high");
+    book.tick(110);
+    for host in 1..=300 {
+        book.low(200, host);
+    }
+    book.tick(210);
+    let all = book.ledger.all();
+    assert_eq!((all.len(), all[0].severity), (256, Severity::High));
+    assert!(!all.iter().any(|finding| finding.subject == subject(1)));
+}
+
+#[test]
 fn a_subject_covers_its_parts() {
     let client = subject(1).client.unwrap();
     let server = IpAddr::from([10, 0, 0, 53]);
