@@ -80,7 +80,7 @@ impl Detector for LinkLocalRate {
 
     fn second(&mut self, desk: &mut Desk<'_>) {
         let limit = desk.context.thresholds.linklocal;
-        for (_, past) in self.past.iter_mut() {
+        for (_, past) in &mut self.past {
             let Some(over) = &past.over else { continue };
             if desk.context.now.since(over.end) > PATIENCE {
                 past.over = None;
