@@ -267,7 +267,7 @@ fn cache_line(context: &Context<'_>) -> String {
     )
 }
 
-/// facts.md section 3.4, the remedies of S2.
+/// Where a cache helps, and what else does (facts.md section 3.4).
 fn remedies(resolver: IpAddr, cache: &str) -> Vec<Remedy> {
     let forward = format!("    forward-addr: {resolver}");
     vec![
