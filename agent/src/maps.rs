@@ -19,8 +19,7 @@ impl Default for Seed {
 }
 
 impl Seed {
-    /// Hashes an address: a multiplication for IPv4, two for IPv6. The hash of std goes through its octets one slice after
-    /// another, which took a tenth of the time of what is judged.
+    /// Hashes an address: a multiplication for IPv4, two for IPv6, where std's hash goes through slices of octets.
     #[inline]
     pub fn address(self, address: IpAddr) -> u64 {
         match address {
@@ -31,7 +30,7 @@ impl Seed {
     }
 }
 
-/// Adds a value to a hash that was seeded at random: one multiplication, both halves of it kept, as wyhash and foldhash do.
+/// Adds a value to a hash that was seeded at random: one multiplication, both halves of it kept, as in wyhash and foldhash.
 #[inline]
 pub const fn mix(hash: u64, value: u64) -> u64 {
     // Half of the bits are set, without any order: the digits of pi, as in foldhash.

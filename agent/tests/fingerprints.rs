@@ -21,7 +21,10 @@ fn fingerprint(capture: &str) -> Fingerprint {
     let mut engine = Engine::new(config);
     let mut habits = Habits::default();
     let mut emit = |report: Report<'_>| match report {
-        Report::Event(Event::Opened(sent)) => habits.sent(sent),
+        Report::Event(Event::Opened(sent)) => {
+            let label = sent.question.as_ref().map_or(0, |question| question.qname.mix_first_label(7));
+            habits.sent(sent, label);
+        }
         Report::Event(Event::Retransmitted(sent)) => habits.again(sent),
         Report::Event(Event::Closed(transaction)) => habits.closed(transaction),
         _ => {}

@@ -1,26 +1,25 @@
 //! What is known of each client: its open lookups, its habits, its search list.
 //!
 //! Input: events as the client sees them ([`Parties::at_client`]); copies and echoes are passed over. Output: [`Lookup`].
-//! A query is put to an open lookup of its client whose names begin with the same label, or begins one. Bounded: the
-//! client that began no lookup for longest gives way, and so does the oldest lookup.
+//! A query is put to an open lookup of its client whose names begin with the same label, or begins one. Bounded: a
+//! client that began no lookup for long gives way, and so does the oldest lookup.
 //!
 //! [`Parties::at_client`]: super::Parties::at_client
 
 mod learned;
 mod open;
 mod table;
+mod tickets;
 mod walk;
 
-use std::hash::{BuildHasher, Hash as _, Hasher as _};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hashlink::{DefaultHashBuilder, LinkedHashMap};
-
 use self::learned::Learned;
-use self::open::{Fit, Open, Stand, Wait};
+use self::open::{Fit, Open, Place, Stand, Wait};
 use self::table::{List, Slot, Table};
+use self::tickets::{Ticket, Tickets};
 use self::walk::Knowledge;
 use super::fingerprint::{Fingerprint, Habits};
 use super::lookups::{Lookup, Reply};
@@ -28,12 +27,12 @@ use super::resolv_conf::{ResolvConf, SearchSource};
 use super::{ClientId, Event, Outcome, Parties, Sent, Stray, Transaction};
 use crate::capture::frame::Timestamp;
 use crate::dns::{Question, RecordType};
-use crate::maps::Map;
+use crate::maps::{Map, Seed, mix};
 
 /// A stub resolver that goes on through its search list does so within this time (facts.md section 3.2).
 pub const SEARCH_GOES_ON: Duration = Wait::Next.length();
 /// Clients that are kept at most.
-const MAX_CLIENTS: usize = 32_768;
+pub const MAX_CLIENTS: usize = 32_768;
 /// Open lookups that are looked at for one query, the newest first.
 const MAX_LOOKED_AT: usize = 16;
 /// Internet names (RFC 1035 section 3.2.4).
@@ -44,13 +43,16 @@ const OPCODE_QUERY: u8 = 0;
 /// All clients.
 #[derive(Debug, Default)]
 pub struct Clients {
-    /// Where each stands in `clients`; the one that began a lookup last is the last.
-    places: LinkedHashMap<ClientId, u32>,
+    /// Where each stands in `clients`.
+    places: Map<ClientId, u32>,
     clients: Vec<Client>,
+    /// Who is looked at first when one has to give way.
+    hand: usize,
     table: Table,
     told: Told,
     serial: u64,
-    hasher: DefaultHashBuilder,
+    seed: Seed,
+    tickets: Tickets,
 }
 
 /// One client.
@@ -61,6 +63,8 @@ struct Client {
     told: Option<Arc<Config>>,
     learned: Learned,
     open: List,
+    /// It began another lookup since the hand came by.
+    active: bool,
 }
 
 /// What clients were told of how they are configured.
@@ -178,13 +182,15 @@ impl Clients {
         let at = match self.place(label, sent, question) {
             Some((slot, fit)) => {
                 let Some(open) = self.table.get_mut(slot) else { return };
-                open.join(fit, sent, question);
+                if let Some(place) = open.join(fit, sent, question) {
+                    self.tickets.note(sent.number, slot, open.serial, place);
+                }
                 open.client
             }
             None => self.begin(id, label, sent, question, emit),
         };
         if let Some(client) = self.clients.get_mut(at as usize) {
-            client.habits.sent(sent);
+            client.habits.sent(sent, label);
         }
     }
 
@@ -220,14 +226,18 @@ impl Clients {
         self.serial += 1;
         let mut open = Open::begin(id, at, sent, question, client.knowledge());
         (open.label, open.serial) = (label, self.serial);
-        self.table.insert(open, &mut client.open);
+        let slot = self.table.insert(open, &mut client.open);
+        self.tickets.note(sent.number, slot, self.serial, Place::default());
         at
     }
 
     /// The place of a client, known or not.
     fn client(&mut self, id: ClientId, emit: &mut dyn FnMut(Lookup)) -> u32 {
-        if let Some(at) = self.places.to_back(&id) {
-            return *at;
+        if let Some(&at) = self.places.get(&id) {
+            if let Some(client) = self.clients.get_mut(at as usize) {
+                client.active = true;
+            }
+            return at;
         }
         let told = self.told.find(id.address);
         let client = Client {
@@ -236,6 +246,7 @@ impl Clients {
             told,
             learned: Learned::default(),
             open: List::default(),
+            active: false,
         };
         if self.clients.len() < MAX_CLIENTS {
             let at = self.clients.len() as u32;
@@ -243,17 +254,32 @@ impl Clients {
             self.places.insert(id, at);
             return at;
         }
-        let Some((_, at)) = self.places.pop_front() else { return 0 };
+        let at = self.quiet();
         while let Some(slot) =
             self.clients.get(at as usize).and_then(|client| self.table.oldest_of(&client.open))
         {
             self.end(slot, true, emit);
         }
         if let Some(place) = self.clients.get_mut(at as usize) {
-            *place = client;
+            let before = std::mem::replace(place, client);
+            self.places.remove(&before.id);
         }
         self.places.insert(id, at);
         at
+    }
+
+    /// The place of a client that began no second lookup since the hand came by: a clock (Corbató 1968). A list in the order
+    /// of their lookups would cost each lookup four looks into memory.
+    fn quiet(&mut self) -> u32 {
+        for _ in 0..=self.clients.len() {
+            let at = self.hand;
+            self.hand = (at + 1) % self.clients.len().max(1);
+            match self.clients.get_mut(at) {
+                Some(client) if client.active => client.active = false,
+                _ => return at as u32,
+            }
+        }
+        self.hand as u32
     }
 
     fn again(&mut self, sent: &Sent) {
@@ -267,21 +293,19 @@ impl Clients {
     }
 
     fn closed(&mut self, transaction: &Transaction, emit: &mut dyn FnMut(Lookup)) {
-        let Transaction { parties, query, outcome, .. } = transaction;
+        let Transaction { parties, query, number, .. } = transaction;
         let Some(question) = &query.question else { return };
         let id = parties.client_id();
-        let label = self.label(&id, question);
-        let ended = transaction.ended();
-        let found = self.find(label, |open| {
-            let reply = match outcome {
-                Outcome::Answered { response, .. } => {
-                    return open.answered(parties, question, ended, response, false);
-                }
-                Outcome::Unanswered { .. } => Reply::Unanswered(ended),
-                Outcome::Unseen { .. } => Reply::Unseen,
-                Outcome::Waiting { .. } => Reply::Waiting,
-            };
-            open.ended(parties, query.header.id, question, ended, reply)
+        let known = self.tickets.find(*number).and_then(|Ticket { slot, serial, place, .. }| {
+            let open = self.table.get_mut(slot).filter(|open| open.serial == serial)?;
+            close(open, place, transaction, question).then_some((slot, open.client))
+        });
+        let found = known.or_else(|| {
+            let label = self.label(&id, question);
+            self.find(label, |open| {
+                let place = open.find(parties, query.header.id, question);
+                place.is_some_and(|place| close(open, place, transaction, question))
+            })
         });
         let at = found.map(|(_, at)| at);
         if let Some(client) = self.of(at, &id) {
@@ -293,10 +317,13 @@ impl Clients {
     }
 
     fn late(&mut self, stray: &Stray, emit: &mut dyn FnMut(Lookup)) {
-        let Some(question) = &stray.response.question else { return };
-        let label = self.label(&stray.parties.client_id(), question);
-        let found = self
-            .find(label, |open| open.answered(&stray.parties, question, stray.time, &stray.response, true));
+        let Stray { parties, time, response, .. } = stray;
+        let Some(question) = &response.question else { return };
+        let label = self.label(&parties.client_id(), question);
+        let found = self.find(label, |open| {
+            let place = open.find(parties, response.header.id, question);
+            place.is_some_and(|place| open.answered(place, question, *time, response, true))
+        });
         if let Some((slot, _)) = found {
             self.settle(slot, emit);
         }
@@ -351,19 +378,24 @@ impl Clients {
 
     /// By client, first label and kind of question: A and AAAA are asked for together, any other type alone.
     fn label(&self, id: &ClientId, question: &Question) -> u64 {
-        let mut state = self.hasher.build_hasher();
-        id.hash(&mut state);
         let addresses = matches!(question.qtype, RecordType::A | RecordType::AAAA);
-        state.write_u16(if addresses { 0 } else { question.qtype.0 });
-        if let Some(label) = question.qname.labels().next() {
-            let mut folded = [0; 64];
-            let octets = folded.get_mut(..label.len()).unwrap_or_default();
-            octets.copy_from_slice(label.get(..octets.len()).unwrap_or_default());
-            octets.make_ascii_lowercase();
-            state.write(octets);
-        }
-        state.finish()
+        let kind = if addresses { 0 } else { u64::from(question.qtype.0) };
+        let interface = id.interface.map_or(0, |interface| u64::from(interface.0));
+        let client = mix(self.seed.address(id.address), interface << 16 | kind);
+        question.qname.mix_first_label(client)
     }
+}
+
+/// Tells a lookup what came of one of its queries; `false`: it was over before.
+fn close(open: &mut Open, place: Place, transaction: &Transaction, question: &Question) -> bool {
+    let ended = transaction.ended();
+    let reply = match &transaction.outcome {
+        Outcome::Answered { response, .. } => return open.answered(place, question, ended, response, false),
+        Outcome::Unanswered { .. } => Reply::Unanswered(ended),
+        Outcome::Unseen { .. } => Reply::Unseen,
+        Outcome::Waiting { .. } => Reply::Waiting,
+    };
+    open.ended(place, ended, reply)
 }
 
 impl Told {

@@ -17,6 +17,9 @@ use crate::packet::Transport;
 pub struct Lookup {
     /// Who asked.
     pub client: ClientId,
+    /// The client's place among all clients, less than [`MAX_CLIENTS`](super::clients::MAX_CLIENTS); another's once this one
+    /// has to give way.
+    pub place: u32,
     /// The name as the application gave it.
     pub base: Name,
     /// The names asked, in the order in which they were asked first.

@@ -5,7 +5,7 @@
 
 use super::lookups::{Candidate, Lookup, LookupOutcome, Verdict};
 use super::search::{Given, Place, Resolver, Said, walk};
-use crate::dns::RecordType;
+use crate::dns::{Name, RecordType};
 
 /// Queries that would have been sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,6 +29,13 @@ pub struct WhatIf {
 }
 
 impl WhatIf {
+    /// Of one lookup.
+    pub fn of(lookup: &Lookup) -> Self {
+        let mut one = Self::default();
+        one.add(lookup);
+        one
+    }
+
     /// Adds a lookup.
     pub fn add(&mut self, lookup: &Lookup) {
         if !matches!(
@@ -100,8 +107,8 @@ impl<'a> Again<'a> {
             if candidate.as_is {
                 return Place::AsIs;
             }
-            let domain = candidate.name.parent(labels);
-            Place::Domain(search.iter().position(|known| *known == domain).unwrap_or_else(|| {
+            let is_domain = |known: &Name| candidate.name.is_followed_by(labels, known);
+            Place::Domain(search.iter().position(is_domain).unwrap_or_else(|| {
                 unlisted += 1;
                 unlisted - 1
             }))

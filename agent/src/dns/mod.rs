@@ -188,6 +188,8 @@ pub struct Response {
     pub defect: Option<DecodeError>,
     /// A record of the type asked stands in the answer section.
     answered: bool,
+    /// CNAME records in the answer section, as many as could be read.
+    pub aliases: u16,
     /// As it was seen.
     message: Box<[u8]>,
     /// Where the answer section begins.
@@ -375,6 +377,7 @@ fn message(walk: Walk, bytes: &[u8], length: usize) -> Message {
         fragmented: false,
         defect,
         answered: walk.answered,
+        aliases: walk.aliases,
         message: bytes.into(),
         answers_at: walk.answers_at,
         records: walk.records,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::{DecodeError, HEADER_LENGTH};
+use crate::maps::mix;
 
 /// Octets of a name at most, with the length octets and the root's (RFC 1035 section 2.3.4).
 const MAX_LENGTH: usize = 255;
@@ -97,8 +98,37 @@ impl Name {
 
     /// Is it `ancestor`, or below it?
     pub fn is_below(&self, ancestor: &Self) -> bool {
-        let Some(more) = self.label_count().checked_sub(ancestor.label_count()) else { return false };
-        self.0.get(self.offset(more)..).is_some_and(|tail| tail.eq_ignore_ascii_case(&ancestor.0))
+        let Some(more) = self.0.len().checked_sub(ancestor.0.len()) else { return false };
+        let ends_alike = self.0.get(more..).is_some_and(|tail| tail.eq_ignore_ascii_case(&ancestor.0));
+        // What looks like its first length may be an octet of a label.
+        ends_alike && self.is_border(more)
+    }
+
+    /// Does a label begin at this octet, or the root?
+    fn is_border(&self, octet: usize) -> bool {
+        let mut at = 0;
+        for label in self.labels() {
+            if at >= octet {
+                break;
+            }
+            at += label.len() + 1;
+        }
+        at == octet
+    }
+
+    /// Is what follows the first `labels` labels this name?
+    pub fn is_followed_by(&self, labels: usize, suffix: &Self) -> bool {
+        let tail = self.0.get(self.offset(labels)..).unwrap_or(&[0]);
+        tail.len() == suffix.0.len() && tail.eq_ignore_ascii_case(&suffix.0)
+    }
+
+    /// Adds the first label to a hash, whatever its case; the root has none.
+    pub fn mix_first_label(&self, hash: u64) -> u64 {
+        let label = self.labels().next().unwrap_or_default();
+        let (words, rest) = label.as_chunks::<8>();
+        let last = rest.iter().fold(0, |word, octet| word << 8 | u64::from(*octet));
+        let words = words.iter().map(|word| u64::from_le_bytes(*word));
+        words.chain([last]).fold(mix(hash, label.len() as u64), |hash, word| mix(hash, fold(word)))
     }
 
     /// How many labels both begin with.

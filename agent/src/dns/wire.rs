@@ -25,6 +25,8 @@ pub(super) struct Walk {
     pub(super) records: [u16; 3],
     /// A record of the type asked stands in the answer section.
     pub(super) answered: bool,
+    /// CNAME records in the answer section.
+    pub(super) aliases: u16,
     /// An SOA stands in the authority section.
     pub(super) authority_soa: bool,
     /// The least TTL in seconds of the answer section; without answers, that for which the SOA lets the negative be kept.
@@ -64,6 +66,7 @@ pub(super) fn walk(bytes: &[u8]) -> Result<Walk, DecodeError> {
         answers_at: HEADER_LENGTH,
         records: [0; 3],
         answered: false,
+        aliases: 0,
         authority_soa: false,
         least_ttl: None,
         opt: None,
@@ -158,6 +161,7 @@ impl Walk {
             0 => {
                 let asked = self.question.as_ref().map(|question| question.qtype);
                 self.answered |= asked == Some(record.record_type);
+                self.aliases += u16::from(record.record_type == RecordType::CNAME);
                 self.least_ttl = Some(self.least_ttl.map_or(record.ttl, |least| least.min(record.ttl)));
             }
             1 if record.record_type == RecordType::SOA => {

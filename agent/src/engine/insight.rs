@@ -40,6 +40,8 @@ pub struct Insight {
     servers: Servers,
     cache: ShadowCache,
     what_if: WhatIf,
+    /// The part in it of the last lookup.
+    of_lookup: WhatIf,
     findings: Findings,
     lookups: LookupCounts,
     /// What became known by one event, kept for its room.
@@ -72,6 +74,7 @@ impl Insight {
             servers: Servers::default(),
             cache,
             what_if: WhatIf::default(),
+            of_lookup: WhatIf::default(),
             findings: Findings::new(config.thresholds),
             lookups: LookupCounts::default(),
             known: Known::default(),
@@ -152,6 +155,7 @@ impl Insight {
         let ground = Ground {
             servers: &self.servers,
             what_if: &self.what_if,
+            of_lookup: &self.of_lookup,
             cache: self.cache.savings(),
             clients: &self.clients,
             fallbacks: &self.fallbacks,
@@ -201,7 +205,8 @@ impl Insight {
             }
         }
         for lookup in known.lookups.drain(..) {
-            self.what_if.add(&lookup);
+            self.of_lookup = WhatIf::of(&lookup);
+            self.what_if.add_all(&self.of_lookup);
             self.lookups.add(&lookup);
             self.show(now, Shown::Lookup(&lookup), emit);
             emit(Report::Lookup(&lookup));
@@ -213,6 +218,7 @@ impl Insight {
         let ground = Ground {
             servers: &self.servers,
             what_if: &self.what_if,
+            of_lookup: &self.of_lookup,
             cache: self.cache.savings(),
             clients: &self.clients,
             fallbacks: &self.fallbacks,

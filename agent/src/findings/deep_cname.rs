@@ -38,6 +38,10 @@ impl Detector for DeepCname {
         if transaction.echo || !transaction.parties.at_client() {
             return;
         }
+        // Nearly all that comes here is long for its addresses: their names need not be read.
+        if usize::from(response.aliases) < desk.context.thresholds.deep_cname.cnames.min(LOOP) {
+            return;
+        }
         let chain = chain(response);
         if chain.cnames < desk.context.thresholds.deep_cname.cnames && chain.loops_at.is_none() {
             return;
@@ -56,6 +60,9 @@ impl Detector for DeepCname {
         desk.raise(sighting, || details(transaction, response, &question.qname, &chain));
     }
 }
+
+/// Aliases that may run in a circle, at least.
+const LOOP: usize = 2;
 
 /// Counts the aliases of the answer section.
 fn chain(response: &Response) -> Chain {

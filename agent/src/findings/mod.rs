@@ -12,6 +12,7 @@ mod deep_cname;
 mod evidence;
 mod example;
 mod finding;
+mod followed;
 mod fragmented;
 mod id_reuse;
 mod incidents;
@@ -170,6 +171,8 @@ pub struct Context<'a> {
     pub servers: &'a Servers,
     /// What another configuration would have cost.
     pub what_if: &'a WhatIf,
+    /// The part in it of the lookup that was shown last.
+    pub of_lookup: &'a WhatIf,
     /// What a node-local cache would have saved.
     pub cache: CacheSavings,
     /// What is known of each client.
@@ -250,6 +253,8 @@ pub struct Ground<'a> {
     pub servers: &'a Servers,
     /// What another configuration would have cost.
     pub what_if: &'a WhatIf,
+    /// The part in it of the lookup that was shown last.
+    pub of_lookup: &'a WhatIf,
     /// What a node-local cache would have saved.
     pub cache: CacheSavings,
     /// What is known of each client.
@@ -314,9 +319,9 @@ impl Findings {
         ground: Ground<'_>,
         emit: &mut dyn FnMut(&Change<'_>),
     ) {
-        let Ground { servers, what_if, cache, clients, fallbacks } = ground;
+        let Ground { servers, what_if, of_lookup, cache, clients, fallbacks } = ground;
         let thresholds = &self.thresholds;
-        let context = Context { now, thresholds, servers, what_if, cache, clients, fallbacks };
+        let context = Context { now, thresholds, servers, what_if, of_lookup, cache, clients, fallbacks };
         let mut desk = Desk { context, losses: &self.losses, ledger: &mut self.ledger, emit };
         for detector in &mut self.detectors {
             match shown {

@@ -36,6 +36,7 @@ pub(super) fn play_with<S: AsRef<str>>(
     let ground = Ground {
         servers: &servers,
         what_if: &what_if,
+        of_lookup: &what_if,
         cache: CacheSavings::default(),
         clients: &clients,
         fallbacks: &fallbacks,
@@ -44,6 +45,8 @@ pub(super) fn play_with<S: AsRef<str>>(
         lookup.fingerprint =
             Fingerprint { stub, confidence: Confidence::High, because: "it is played", not_musl: false };
         change(&mut lookup);
+        let of_lookup = WhatIf::of(&lookup);
+        let ground = Ground { of_lookup: &of_lookup, ..ground };
         findings.show(lookup.ended, Shown::Lookup(&lookup), ground, &mut |_| {});
     }
     Played { findings }

@@ -6,13 +6,15 @@
 //! cache on the same node that is asked seldom.
 
 use std::collections::VecDeque;
+use std::hash::BuildHasher as _;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use hashlink::LinkedHashMap;
+use hashlink::DefaultHashBuilder;
 
 use super::cluster::is_cluster_name;
 use super::example::of_lookup;
+use super::followed::Followed;
 use super::remedies::{count, remedy, text};
 use super::thresholds::Amplification;
 use super::{
@@ -20,14 +22,11 @@ use super::{
     Sighting, Subject,
 };
 use crate::capture::frame::Timestamp;
-use crate::correlate::ClientId;
 use crate::correlate::lookups::{Lookup, LookupOutcome};
 use crate::correlate::servers::ServerWindow;
 use crate::correlate::what_if::WhatIf;
 use crate::dns::Name;
 
-/// Clients that are kept at most, about 1 KiB each; the one whose last lookup is the longest ago gives way.
-const MAX_CLIENTS: usize = 4096;
 /// Lookups are summed by spans of this length.
 const SPAN: Duration = Duration::from_secs(5);
 /// Names of a client that are kept, to tell whether there are many.
@@ -38,15 +37,18 @@ const NODE_LOCAL: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(169, 254, 20, 10))
 /// The rule.
 #[derive(Default)]
 pub(super) struct SearchAmplification {
-    clients: LinkedHashMap<ClientId, Waste>,
+    clients: Followed<Waste>,
+    hasher: DefaultHashBuilder,
 }
 
 /// What one client wasted lately.
 #[derive(Default)]
 struct Waste {
     spans: VecDeque<Span>,
-    /// External names that cost a walk, with the time of the last; the longest ago first.
-    names: VecDeque<(Name, Timestamp)>,
+    /// What the spans count together; their other configurations are added up only when somebody wants to read them.
+    total: Counts,
+    /// External names that cost a walk, by their hashes, with the time of the last; the longest ago first.
+    names: VecDeque<(u64, Timestamp)>,
 }
 
 /// A few seconds of one client.
@@ -59,23 +61,38 @@ struct Span {
 /// Lookups and what they cost.
 #[derive(Clone, Copy, Default)]
 struct Sum {
+    counts: Counts,
+    /// Their queries with another configuration.
+    what_if: WhatIf,
+}
+
+/// How many there were.
+#[derive(Clone, Copy, Default)]
+struct Counts {
     lookups: u64,
     queries: u64,
     /// Lookups of external names that went through the whole list first.
     walks: u64,
     /// Queries that these wasted.
     wasted: u64,
-    /// Their queries with another configuration.
-    what_if: WhatIf,
 }
 
-impl Sum {
+impl Counts {
     fn add(&mut self, other: &Self) {
-        self.lookups += other.lookups;
-        self.queries += other.queries;
-        self.walks += other.walks;
-        self.wasted += other.wasted;
-        self.what_if.add_all(&other.what_if);
+        let Self { lookups, queries, walks, wasted } = other;
+        self.lookups += lookups;
+        self.queries += queries;
+        self.walks += walks;
+        self.wasted += wasted;
+    }
+
+    /// Takes away what was added before.
+    fn take(&mut self, other: &Self) {
+        let Self { lookups, queries, walks, wasted } = other;
+        self.lookups -= lookups;
+        self.queries -= queries;
+        self.walks -= walks;
+        self.wasted -= wasted;
     }
 }
 
@@ -87,22 +104,18 @@ impl Detector for SearchAmplification {
     fn lookup(&mut self, lookup: &Lookup, desk: &mut Desk<'_>) {
         let thresholds = desk.context.thresholds.amplification;
         let walked = is_walk(lookup);
-        let waste = match self.clients.to_back(&lookup.client) {
-            Some(waste) => waste,
+        let name = if walked { Some(self.hasher.hash_one(&lookup.base)) } else { None };
+        let waste = match name {
+            Some(_) => self.clients.entry(lookup, Waste::default),
             // Who never walks is not kept.
-            None if !walked => return,
-            None => {
-                if self.clients.len() >= MAX_CLIENTS {
-                    self.clients.pop_front();
-                }
-                self.clients.entry(lookup.client).or_insert_with(Waste::default)
-            }
+            None => self.clients.get_mut(lookup),
         };
-        waste.add(lookup, walked, thresholds.within);
+        let Some(waste) = waste else { return };
+        waste.add(lookup, name, desk.context.of_lookup, thresholds.within);
         if !walked {
             return;
         }
-        let sum = waste.sum();
+        let sum = waste.total;
         let least = if at_node(lookup) { thresholds.lookups_at_cache } else { thresholds.lookups };
         let share = sum.wasted as f64 / sum.queries.max(1) as f64;
         if sum.lookups < least || share < thresholds.waste || waste.names.len() < thresholds.names {
@@ -121,38 +134,40 @@ impl Detector for SearchAmplification {
             seen: (waste.began().unwrap_or(lookup.started), lookup.ended),
             count: if sum.lookups == least { sum.walks } else { 1 },
         };
-        desk.raise(sighting, || details(lookup, &sum, &thresholds, load.filter(|_| overload)));
+        desk.raise(sighting, || details(lookup, &waste.sum(), &thresholds, load.filter(|_| overload)));
     }
 }
 
 impl Waste {
-    fn add(&mut self, lookup: &Lookup, walked: bool, within: Duration) {
+    /// Adds a lookup; `walked`: the hash of its name where it went through the whole list.
+    fn add(&mut self, lookup: &Lookup, walked: Option<u64>, what_if: &WhatIf, within: Duration) {
         let now = lookup.ended;
-        while self.spans.front().is_some_and(|span| now.since(span.began) > within) {
+        while let Some(over) = self.spans.front().filter(|span| now.since(span.began) > within) {
+            self.total.take(&over.sum.counts);
             self.spans.pop_front();
         }
         if self.spans.back().is_none_or(|span| now.since(span.began) >= SPAN) {
             self.spans.push_back(Span { began: now, sum: Sum::default() });
         }
         let Some(Span { sum, .. }) = self.spans.back_mut() else { return };
-        sum.lookups += 1;
-        sum.queries += u64::from(lookup.queries);
-        if walked {
-            sum.walks += 1;
-            sum.wasted += u64::from(lookup.wasted);
-            sum.what_if.add(lookup);
-            self.names.retain(|(name, at)| *name != lookup.base && now.since(*at) <= within);
+        let (walks, wasted) = if walked.is_some() { (1, lookup.wasted.into()) } else { (0, 0) };
+        let counts = Counts { lookups: 1, queries: lookup.queries.into(), walks, wasted };
+        sum.counts.add(&counts);
+        self.total.add(&counts);
+        if let Some(base) = walked {
+            sum.what_if.add_all(what_if);
+            self.names.retain(|(name, at)| *name != base && now.since(*at) <= within);
             if self.names.len() >= MAX_NAMES {
                 self.names.pop_front();
             }
-            self.names.push_back((lookup.base.clone(), now));
+            self.names.push_back((base, now));
         }
     }
 
     fn sum(&self) -> Sum {
-        let mut sum = Sum::default();
-        self.spans.iter().for_each(|span| sum.add(&span.sum));
-        sum
+        let mut what_if = WhatIf::default();
+        self.spans.iter().for_each(|span| what_if.add_all(&span.sum.what_if));
+        Sum { counts: self.total, what_if }
     }
 
     fn began(&self) -> Option<Timestamp> {
@@ -195,15 +210,18 @@ fn details(lookup: &Lookup, sum: &Sum, thresholds: &Amplification, failing: Opti
         "{} sends {} queries where {needed} suffice: {base} is asked below {suffixes} search domains first",
         lookup.client.address, lookup.queries
     );
-    let share = 100.0 * sum.wasted as f64 / sum.queries.max(1) as f64;
+    let share = 100.0 * sum.counts.wasted as f64 / sum.counts.queries.max(1) as f64;
     let mut because = vec![
         format!(
             "in {} s {} of {} lookups went through the whole search list and were found as they are, last",
             thresholds.within.as_secs(),
-            sum.walks,
-            sum.lookups
+            sum.counts.walks,
+            sum.counts.lookups
         ),
-        format!("{} of {} queries ({share:.0} %) asked for names that do not exist", sum.wasted, sum.queries),
+        format!(
+            "{} of {} queries ({share:.0} %) asked for names that do not exist",
+            sum.counts.wasted, sum.counts.queries
+        ),
         match lookup.ndots {
             Some(ndots) => format!("{dots} dots in the name, ndots:{ndots}, {suffixes} search domains"),
             None => format!("{dots} dots in the name, so ndots is larger; {suffixes} search domains"),
@@ -236,10 +254,10 @@ fn numbers(lookup: &Lookup, sum: &Sum, suffixes: usize, dots: usize) -> Vec<Meas
         count("queries_needed", lookup.queries.saturating_sub(lookup.wasted)),
         count("search_domains", suffixes),
         count("dots", dots),
-        count("lookups", sum.lookups),
-        count("lookups_of_external_names", sum.walks),
-        count("queries", sum.queries),
-        count("wasted", sum.wasted),
+        count("lookups", sum.counts.lookups),
+        count("lookups_of_external_names", sum.counts.walks),
+        count("queries", sum.counts.queries),
+        count("wasted", sum.counts.wasted),
         Measure { name: "reduction", value: Quantity::Ratio(saving) },
         count("queries_of_these", sum.what_if.queries),
         count("with_ndots_2", sum.what_if.ndots_2),

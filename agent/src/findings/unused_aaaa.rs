@@ -5,9 +5,8 @@
 
 use std::net::IpAddr;
 
-use hashlink::LinkedHashMap;
-
 use super::evidence::{percent, ratio, share};
+use super::followed::Followed;
 use super::remedies::{count, remedy};
 use super::thresholds::UselessAaaa;
 use super::{
@@ -18,13 +17,10 @@ use crate::correlate::ClientId;
 use crate::correlate::lookups::{Lookup, Reply, Verdict};
 use crate::dns::RecordType;
 
-/// Clients that are followed at most; the one that was silent for longest gives way.
-const MAX_CLIENTS: usize = 4096;
-
 /// The rule.
 #[derive(Default)]
 pub(super) struct UnusedAaaa {
-    clients: LinkedHashMap<ClientId, Sum>,
+    clients: Followed<Sum>,
 }
 
 /// What one client asked since `since`.
@@ -78,15 +74,7 @@ impl Detector for UnusedAaaa {
             return;
         }
         let rule = desk.context.thresholds.useless_aaaa;
-        let sum = match self.clients.to_back(&lookup.client) {
-            Some(sum) => sum,
-            None => {
-                if self.clients.len() >= MAX_CLIENTS {
-                    self.clients.pop_front();
-                }
-                self.clients.entry(lookup.client).or_insert_with(|| Sum::new(lookup.started))
-            }
-        };
+        let Some(sum) = self.clients.entry(lookup, || Sum::new(lookup.started)) else { return };
         sum.add(lookup);
         if lookup.ended.since(sum.since) < rule.within {
             return;

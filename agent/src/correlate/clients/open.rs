@@ -74,6 +74,15 @@ pub(super) enum Fit {
     Next(Step),
 }
 
+/// Where a transaction stands in a lookup.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Place {
+    candidate: u8,
+    ask: u8,
+}
+
+const _: () = assert!(MAX_CANDIDATES < 256 && MAX_ASKS < 256);
+
 /// A lookup that is not over.
 #[derive(Debug)]
 pub(super) struct Open {
@@ -113,6 +122,7 @@ impl Open {
         let candidates = vec![candidate(qname, walk.as_is, sent, question.qtype)];
         let lookup = Lookup {
             client,
+            place: at,
             base,
             candidates,
             winner: None,
@@ -188,21 +198,25 @@ impl Open {
         Some(if at_once { Strength::Weak } else { Strength::Strong })
     }
 
-    /// Takes a query that [`Self::fits`].
-    pub(super) fn join(&mut self, fit: Fit, sent: &Sent, question: &Question) {
+    /// Takes a query that [`Self::fits`]; gives its place, unless there are too many to keep it.
+    pub(super) fn join(&mut self, fit: Fit, sent: &Sent, question: &Question) -> Option<Place> {
         self.lookup.queries += 1;
         self.last = self.last.max(sent.time);
         self.due = None;
         match fit {
             Fit::Same(index) => {
-                if self.asks < MAX_ASKS
-                    && let Some(candidate) = self.lookup.candidates.get_mut(index)
-                {
-                    self.asks += 1;
-                    candidate.asks.push(ask(sent, question.qtype));
+                if self.asks >= MAX_ASKS {
+                    return None;
                 }
+                let candidate = self.lookup.candidates.get_mut(index)?;
+                self.asks += 1;
+                candidate.asks.push(ask(sent, question.qtype));
+                Some(Place { candidate: index as u8, ask: (candidate.asks.len() - 1) as u8 })
             }
-            Fit::Next(step) => self.next(&step, sent, question),
+            Fit::Next(step) => {
+                self.next(&step, sent, question);
+                Some(Place { candidate: (self.lookup.candidates.len() - 1) as u8, ask: 0 })
+            }
         }
     }
 
@@ -230,7 +244,8 @@ impl Open {
         if self.was_over(sent.time) {
             return false;
         }
-        let Some(ask) = self.ask(&sent.parties, sent.header.id, question) else { return false };
+        let place = self.find(&sent.parties, sent.header.id, question);
+        let Some(ask) = place.and_then(|place| self.ask(place)) else { return false };
         // One that was answered before is a new transaction, and told as that too.
         let is_new = ask.sent == sent.time;
         if !is_new {
@@ -249,23 +264,28 @@ impl Open {
         self.due.is_some_and(|due| time > due)
     }
 
-    /// The transaction of this lookup between these parties, the latest of them.
-    fn ask(&mut self, parties: &Parties, id: u16, question: &Question) -> Option<&mut Ask> {
-        let of_name = |candidate: &&mut Candidate| candidate.name == question.qname;
-        let candidate = self.lookup.candidates.iter_mut().rev().find(of_name)?;
-        candidate.asks.iter_mut().rev().find(|ask| {
+    /// The place of the transaction of this lookup between these parties, the latest of them.
+    pub(super) fn find(&self, parties: &Parties, id: u16, question: &Question) -> Option<Place> {
+        let candidates = &self.lookup.candidates;
+        let index = candidates.iter().rposition(|candidate| candidate.name == question.qname)?;
+        let ask = candidates.get(index)?.asks.iter().rposition(|ask| {
             ask.id == id
                 && ask.qtype == question.qtype
                 && ask.client_port == parties.client.port()
                 && ask.server == parties.server
                 && ask.transport == parties.transport
-        })
+        })?;
+        Some(Place { candidate: index as u8, ask: ask as u8 })
     }
 
-    /// A query of this lookup, if it is one, was answered.
+    fn ask(&mut self, place: Place) -> Option<&mut Ask> {
+        self.lookup.candidates.get_mut(usize::from(place.candidate))?.asks.get_mut(usize::from(place.ask))
+    }
+
+    /// The query in `place` was answered.
     pub(super) fn answered(
         &mut self,
-        parties: &Parties,
+        place: Place,
         question: &Question,
         at: Timestamp,
         response: &Response,
@@ -274,7 +294,7 @@ impl Open {
         if self.was_over(at) {
             return false;
         }
-        let Some(ask) = self.ask(parties, response.header.id, question) else { return false };
+        let Some(ask) = self.ask(place) else { return false };
         if matches!(ask.reply, Reply::Answered(_)) {
             return true;
         }
@@ -287,19 +307,12 @@ impl Open {
         true
     }
 
-    /// A query of this lookup, if it is one, ended without an answer.
-    pub(super) fn ended(
-        &mut self,
-        parties: &Parties,
-        id: u16,
-        question: &Question,
-        at: Timestamp,
-        reply: Reply,
-    ) -> bool {
+    /// The query in `place` ended without an answer.
+    pub(super) fn ended(&mut self, place: Place, at: Timestamp, reply: Reply) -> bool {
         if self.was_over(at) {
             return false;
         }
-        let Some(ask) = self.ask(parties, id, question) else { return false };
+        let Some(ask) = self.ask(place) else { return false };
         ask.reply = reply;
         self.lookup.ended = self.lookup.ended.max(at);
         self.last = self.last.max(at);
@@ -431,30 +444,52 @@ struct Types {
     addresses: bool,
 }
 
+/// What one type was answered, of all servers and tries.
+#[derive(Clone, Copy, Default)]
+struct Heard {
+    asked: bool,
+    waits: bool,
+    usable: bool,
+    /// A usable response is whole.
+    whole: bool,
+    over_tcp: bool,
+    /// As [`Candidate::result`] has it: the least rank is heard.
+    best: Option<((bool, bool, Timestamp), Verdict)>,
+}
+
+impl Heard {
+    fn add(&mut self, ask: &Ask) {
+        self.asked = true;
+        self.over_tcp |= ask.transport == Transport::Tcp;
+        self.waits |= ask.reply == Reply::Waiting;
+        let Reply::Answered(answer) = &ask.reply else { return };
+        let usable = answer.is_usable();
+        self.usable |= usable;
+        self.whole |= usable && !answer.truncated;
+        let rank = (!usable, answer.truncated, answer.at);
+        if self.best.is_none_or(|(best, _)| rank < best) {
+            self.best = Some((rank, answer.verdict));
+        }
+    }
+}
+
 impl Types {
+    /// In one pass: nearly all have two asks, and this is looked at with every message.
     fn of(candidate: &Candidate) -> Self {
-        let mut types = Self { results: [None, None], open: false, truncated: false, addresses: false };
-        let mut qtypes = [None, None];
+        let [mut others, mut aaaa] = [Heard::default(); 2];
+        let mut addresses = false;
         for ask in &candidate.asks {
-            let index = usize::from(ask.qtype == RecordType::AAAA);
-            types.addresses |= matches!(ask.qtype, RecordType::A | RecordType::AAAA);
-            if let Some(qtype) = qtypes.get_mut(index) {
-                *qtype = Some(ask.qtype);
-            }
+            addresses |= matches!(ask.qtype, RecordType::A | RecordType::AAAA);
+            if ask.qtype == RecordType::AAAA { aaaa.add(ask) } else { others.add(ask) }
         }
-        for (qtype, result) in qtypes.into_iter().zip(&mut types.results) {
-            let Some(qtype) = qtype else { continue };
-            let asks = || candidate.asks.iter().filter(|ask| ask.qtype == qtype);
-            let usable = || asks().filter_map(Ask::answer).filter(|answer| answer.is_usable());
-            let waits = asks().any(|ask| ask.reply == Reply::Waiting);
-            let whole = usable().any(|answer| !answer.truncated);
+        let heard = [others, aaaa];
+        Self {
+            results: heard.map(|heard| heard.asked.then_some(heard.best.map(|(_, verdict)| verdict))),
+            open: heard.iter().any(|heard| heard.waits && !heard.whole),
             // A truncated response is used by some; who asks again over TCP waits for that.
-            types.open |= waits && !whole;
-            types.truncated |=
-                !whole && usable().next().is_some() && !asks().any(|ask| ask.transport == Transport::Tcp);
-            *result = Some(candidate.result(qtype));
+            truncated: heard.iter().any(|heard| heard.usable && !heard.whole && !heard.over_tcp),
+            addresses,
         }
-        types
     }
 
     fn any(&self, verdict: Verdict) -> bool {

@@ -24,7 +24,7 @@ const FORGOTTEN: Duration = Duration::from_secs(40);
 const NONE: u32 = u32::MAX;
 
 /// A lookup of the table; stale when that has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Slot(u32);
 
 /// Its neighbours in a list.

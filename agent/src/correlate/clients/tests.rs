@@ -491,3 +491,16 @@ fn the_memory_is_bounded() {
     bench.play(&steps.iter().map(String::as_str).collect::<Vec<_>>());
     assert_eq!((bench.clients.open(), bench.said.len()), (64, 36));
 }
+
+#[test]
+fn clients_are_bounded_and_who_goes_on_stays() {
+    let mut clients = Clients::default();
+    let id = |number: u32| ClientId { interface: None, address: IpAddr::from(number.to_be_bytes()) };
+    let faithful = clients.client(id(u32::MAX), &mut |_| {});
+    for number in 0..3 * MAX_CLIENTS as u32 {
+        clients.client(id(number), &mut |_| {});
+        assert_eq!(clients.client(id(u32::MAX), &mut |_| {}), faithful);
+    }
+    assert_eq!((clients.clients.len(), clients.places.len()), (MAX_CLIENTS, MAX_CLIENTS));
+    assert_eq!(clients.places.get(&id(7)), None);
+}

@@ -136,8 +136,7 @@ impl Walk {
             return if self.as_is { None } else { step(true, None) };
         }
         let next = self.position.map_or(0, |position| position + 1);
-        let is_domain =
-            |domain: &Name| domain.label_count() + base_labels == labels && qname.is_below(domain);
+        let is_domain = |domain: &Name| qname.is_followed_by(base_labels, domain);
         let behind = search.get(next..)?.iter().position(is_domain)?;
         step(false, Some(next + behind))
     }
@@ -146,8 +145,7 @@ impl Walk {
         let (of_last, labels) = (last.label_count(), qname.label_count());
         let step = |base_labels: usize, as_is, strength| {
             let place = |search: &Arc<[Name]>| {
-                let is_domain =
-                    |domain: &Name| domain.label_count() + base_labels == labels && qname.is_below(domain);
+                let is_domain = |domain: &Name| qname.is_followed_by(base_labels, domain);
                 search.iter().position(is_domain)
             };
             let position = if as_is { None } else { self.known.search.as_ref().and_then(place) };

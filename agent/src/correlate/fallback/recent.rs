@@ -4,15 +4,13 @@
 //! so that the one of another server that is truncated harms nobody. And a response of somebody who was not asked is known
 //! by the ID and port of a query to somebody else.
 
-use std::hash::BuildHasher;
 use std::net::SocketAddr;
 use std::time::Duration;
-
-use hashlink::DefaultHashBuilder;
 
 use crate::capture::frame::Timestamp;
 use crate::correlate::Parties;
 use crate::dns::{Rcode, Response};
+use crate::maps::{Seed, mix};
 
 /// Places for notes, about 100 KB; a newer query may take the place of an older one.
 const PLACES: usize = 1024;
@@ -62,7 +60,7 @@ pub struct Asked {
 pub(super) struct Recent {
     /// Empty before the first.
     notes: Vec<Option<Note>>,
-    hasher: DefaultHashBuilder,
+    seed: Seed,
 }
 
 impl Recent {
@@ -123,13 +121,8 @@ impl Recent {
     }
 
     fn place(&self, client: SocketAddr, id: u16) -> (usize, u32) {
-        let query = match client {
-            SocketAddr::V4(client) => {
-                let address = u64::from(client.ip().to_bits()) << 32;
-                self.hasher.hash_one(address | u64::from(client.port()) << 16 | u64::from(id))
-            }
-            SocketAddr::V6(client) => self.hasher.hash_one((client.ip().octets(), client.port(), id)),
-        };
+        let address = self.seed.address(client.ip());
+        let query = mix(address, u64::from(client.port()) << 16 | u64::from(id));
         ((query >> 32) as usize % PLACES, query as u32)
     }
 }

@@ -9,7 +9,7 @@ use super::verdict::verdict;
 use crate::capture::frame::Timestamp;
 use crate::correlate::lookups::Lookup;
 use crate::correlate::{Outcome, Sent, Transaction};
-use crate::dns::{Header, Name, Question, Rcode, RecordType};
+use crate::dns::{Header, Question, Rcode, RecordType};
 use crate::packet::Transport;
 
 /// A and AAAA of one call are this close at most: all stub resolvers send them back to back (facts.md section 1.3).
@@ -67,7 +67,10 @@ fn is_stub(header: &Header) -> bool {
 /// The last name that was asked for over UDP.
 #[derive(Clone, Debug)]
 struct Asked {
-    name: Name,
+    /// Hash of the name.
+    name: u64,
+    /// Hash of its first label.
+    label: u64,
     at: Timestamp,
     server: IpAddr,
     port: u16,
@@ -95,10 +98,10 @@ struct Counted {
 
 impl Asked {
     /// Which of its questions this message is, A or AAAA; `None` if none of them.
-    fn which(&self, port: u16, id: u16, question: &Question) -> Option<usize> {
+    fn which(&self, port: u16, id: u16, name: u64, question: &Question) -> Option<usize> {
         let index = index_of(question.qtype)?;
         let same = self.ids.get(index).copied().flatten() == Some(id);
-        (same && self.port == port && self.name == question.qname).then_some(index)
+        (same && self.port == port && self.name == name).then_some(index)
     }
 }
 
@@ -111,7 +114,8 @@ fn index_of(qtype: RecordType) -> Option<usize> {
     }
 }
 
-/// The habits of one client, in less than 200 bytes, one name apart.
+/// The habits of one client, in less than 200 bytes. Names are known by their hashes, so that none is kept, nor fetched from
+/// memory once more when the next one comes.
 #[derive(Clone, Debug, Default)]
 pub struct Habits {
     asked: Option<Asked>,
@@ -119,16 +123,16 @@ pub struct Habits {
 }
 
 impl Habits {
-    /// A query was sent for the first time.
-    pub fn sent(&mut self, sent: &Sent) {
+    /// A query was sent for the first time; `label` is a hash of the first label of its name, whatever its case.
+    pub fn sent(&mut self, sent: &Sent, label: u64) {
         let Some(question) = &sent.question else { return };
         let Some(index) = index_of(question.qtype) else { return };
         if sent.parties.transport == Transport::Tcp {
-            return self.sent_over_tcp(question);
+            return self.sent_over_tcp(sent.name_key);
         }
         let (port, id) = (sent.parties.client.port(), sent.header.id);
         if let Some(asked) = &mut self.asked {
-            if asked.which(port, id, question).is_some() {
+            if asked.which(port, id, sent.name_key, question).is_some() {
                 // Sent again after an answer, or to another server.
                 let elsewhere = asked.server != sent.parties.server.ip();
                 if elsewhere && sent.time.since(asked.at) < PAIR && !asked.counted.parallel {
@@ -138,11 +142,11 @@ impl Habits {
                 return;
             }
             let other_type = asked.ids.iter().position(Option::is_some) != Some(index);
-            if other_type && asked.ids.contains(&None) && asked.name == question.qname {
+            if other_type && asked.ids.contains(&None) && asked.name == sent.name_key {
                 return self.second(sent, index);
             }
         }
-        self.next_name(sent, question, index);
+        self.next_name(sent, label, index);
     }
 
     /// The second type of the name that was asked for last.
@@ -186,13 +190,13 @@ impl Habits {
     }
 
     /// Another name, or the same one anew.
-    fn next_name(&mut self, sent: &Sent, question: &Question, index: usize) {
+    fn next_name(&mut self, sent: &Sent, label: u64, index: usize) {
         let (port, server) = (sent.parties.client.port(), sent.parties.server.ip());
         if let Some(before) = &self.asked {
             let signs = &mut self.signs;
             let gap = sent.time.since(before.at);
-            let same_name = before.name == question.qname;
-            let candidate = !same_name && before.name.common_labels(&question.qname) > 0;
+            let same_name = before.name == sent.name_key;
+            let candidate = !same_name && before.label == label;
             let answered = before.answered == before.ids.map(|id| id.is_some());
             let regrown = before.truncated.is_some_and(|at| sent.time.since(at) < REGROW);
             match before.port == port {
@@ -208,7 +212,8 @@ impl Habits {
             *id = Some(sent.header.id);
         }
         self.asked = Some(Asked {
-            name: question.qname.clone(),
+            name: sent.name_key,
+            label,
             at: sent.time,
             server,
             port,
@@ -222,11 +227,11 @@ impl Habits {
         });
     }
 
-    fn sent_over_tcp(&mut self, question: &Question) {
+    fn sent_over_tcp(&mut self, name: u64) {
         if let Some(asked) = &mut self.asked
             && asked.truncated.is_some()
             && !asked.counted.tcp
-            && asked.name == question.qname
+            && asked.name == name
         {
             asked.counted.tcp = true;
             add(&mut self.signs.tcp);
@@ -237,7 +242,7 @@ impl Habits {
     pub fn again(&mut self, sent: &Sent) {
         let (Some(asked), Some(question)) = (&mut self.asked, &sent.question) else { return };
         let port = sent.parties.client.port();
-        let Some(index) = asked.which(port, sent.header.id, question) else { return };
+        let Some(index) = asked.which(port, sent.header.id, sent.name_key, question) else { return };
         if asked.servfail.is_some_and(|at| sent.time.since(at) < AT_ONCE) {
             asked.again_at_once = asked.again_at_once.saturating_add(1);
             if asked.again_at_once == 3 {
@@ -264,7 +269,9 @@ impl Habits {
         }
         // Go asks from two ports: the ID and the name are enough to know its question by.
         let Some(index) = index_of(question.qtype) else { return };
-        if asked.ids.get(index).copied().flatten() != Some(query.header.id) || asked.name != question.qname {
+        if asked.ids.get(index).copied().flatten() != Some(query.header.id)
+            || asked.name != transaction.name_key
+        {
             return;
         }
         if let Some(answered) = asked.answered.get_mut(index) {

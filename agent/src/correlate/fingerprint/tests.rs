@@ -21,6 +21,11 @@ struct Client {
     hasher: hashlink::DefaultHashBuilder,
 }
 
+/// A hash of the first label.
+fn label(sent: &Sent) -> u64 {
+    sent.question.as_ref().unwrap().qname.mix_first_label(7)
+}
+
 impl Client {
     fn wait(&mut self, time: Duration) -> &mut Self {
         self.now += time.as_micros() as u64;
@@ -81,10 +86,10 @@ impl Client {
     /// The same without a pause before, from two ports, perhaps with EDNS.
     fn pair_now(&mut self, name: &str, ports: [u16; 2], ids: [u16; 2], edns: Option<u16>) -> &mut Self {
         let a = self.sent(name, RecordType::A, ports[0], ids[0], edns);
-        self.habits.sent(&a);
+        self.habits.sent(&a, label(&a));
         self.wait(Duration::from_micros(10));
         let aaaa = self.sent(name, RecordType::AAAA, ports[1], ids[1], edns);
-        self.habits.sent(&aaaa);
+        self.habits.sent(&aaaa, label(&aaaa));
         self.wait(Duration::from_micros(100));
         self.answered(&a, 0);
         self.answered(&aaaa, 0);
@@ -202,7 +207,8 @@ fn busybox_asks_for_all_candidates_at_once() {
     for qtype in [RecordType::A, RecordType::AAAA] {
         for (index, suffix) in ["a.svc", "svc", "cluster"].into_iter().enumerate() {
             let id = 1000 * qtype.0 + 7 * index as u16;
-            client.habits.sent(&client.sent(&format!("n1.{suffix}"), qtype, 1001, id, None));
+            let sent = client.sent(&format!("n1.{suffix}"), qtype, 1001, id, None);
+            client.habits.sent(&sent, label(&sent));
             client.wait(Duration::from_micros(5));
         }
     }
@@ -262,13 +268,13 @@ fn a_tool_now_and_then_makes_it_less_sure_only() {
 fn servfail_again_and_again_at_once_is_musl() {
     let mut client = Client::default();
     let a = client.sent("a.example", RecordType::A, 1001, 7, None);
-    client.habits.sent(&a);
+    client.habits.sent(&a, label(&a));
     for _ in 0..3 {
         client.wait(Duration::from_micros(100));
         client.answered(&a, 2);
         client.wait(Duration::from_micros(50));
         let again = Sent { time: Timestamp::from_nanos(client.now * 1000), ..a.clone() };
-        client.habits.sent(&again);
+        client.habits.sent(&again, label(&again));
         client.habits.again(&again);
     }
     client.check(Stub::Musl, Confidence::Low);
@@ -320,12 +326,12 @@ proptest! {
             client.wait(Duration::from_micros(pause));
             let mut sent = client.sent(&format!("n{name}.example"), RecordType(qtype), port, id, edns);
             match what {
-                0 => client.habits.sent(&sent),
+                0 => client.habits.sent(&sent, label(&sent)),
                 1 => client.habits.again(&sent),
                 2 => client.answered(&sent, flags),
                 _ => {
                     sent.parties.transport = Transport::Tcp;
-                    client.habits.sent(&sent);
+                    client.habits.sent(&sent, label(&sent));
                 }
             }
             let Fingerprint { stub, because, .. } = client.habits.fingerprint();
