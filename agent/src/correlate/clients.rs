@@ -154,6 +154,11 @@ impl Clients {
         }
     }
 
+    /// Forgets all clients, when the clock no longer goes with them; not what was told of their configuration.
+    pub fn forget(&mut self) {
+        *self = Self { told: std::mem::take(&mut self.told), ..Self::default() };
+    }
+
     /// What a client's stub resolver seems to be.
     pub fn fingerprint(&self, client: &ClientId) -> Fingerprint {
         let client = self.places.get(client).and_then(|&at| self.clients.get(at as usize));

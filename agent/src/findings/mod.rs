@@ -69,9 +69,6 @@ pub use losses::Losses;
 pub use occurrences::{Occurrences, Strength};
 pub use thresholds::Thresholds;
 
-/// A watermark this much older than an earlier one comes by another clock.
-const CLOCK_STEP: Duration = Duration::from_secs(30);
-
 /// A rule.
 pub trait Detector: Send {
     /// What it finds.
@@ -341,14 +338,21 @@ impl Findings {
 
     /// Tells that everything before `watermark` was seen: once a second the rules look around, and findings close.
     pub fn tick(&mut self, watermark: Timestamp, ground: Ground<'_>, emit: &mut dyn FnMut(&Change<'_>)) {
-        // A watermark may stand behind an earlier one while a stream waits; far behind, the clock was set back.
-        let set_back = self.second.since(watermark) > CLOCK_STEP;
-        if !set_back && watermark.since(self.second) < Duration::from_secs(1) {
+        if watermark.since(self.second) < Duration::from_secs(1) {
             return;
         }
         self.second = watermark;
         self.show(watermark, Shown::Second, ground, emit);
         self.ledger.tick(watermark, emit);
+    }
+
+    /// The clock was set back: what was found until `end` closes, and the rules begin anew, since what they remember of
+    /// their windows is neither past nor present now. What closed, what was held back and the thresholds stay.
+    pub fn clock_set_back(&mut self, end: Timestamp, emit: &mut dyn FnMut(&Change<'_>)) {
+        self.ledger.close_all(end, emit);
+        self.losses.clock_set_back();
+        self.detectors = detectors();
+        self.second = Timestamp::default();
     }
 
     /// Is told the source's counters, about once a second: what was lost, and where.
