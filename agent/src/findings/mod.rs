@@ -164,18 +164,8 @@ pub struct Context<'a> {
     pub now: Timestamp,
     /// What is configured.
     pub thresholds: &'a Thresholds,
-    /// How each server does.
-    pub servers: &'a Servers,
-    /// What another configuration would have cost.
-    pub what_if: &'a WhatIf,
-    /// The part in it of the lookup that was shown last.
-    pub of_lookup: &'a WhatIf,
-    /// What a node-local cache would have saved.
-    pub cache: CacheSavings,
-    /// What is known of each client.
-    pub clients: &'a Clients,
-    /// The queries of the last moments.
-    pub fallbacks: &'a Fallbacks,
+    /// The rooms before the rules.
+    pub ground: Ground<'a>,
 }
 
 /// Where a rule puts down what it saw.
@@ -316,9 +306,7 @@ impl Findings {
         ground: Ground<'_>,
         emit: &mut dyn FnMut(&Change<'_>),
     ) {
-        let Ground { servers, what_if, of_lookup, cache, clients, fallbacks } = ground;
-        let thresholds = &self.thresholds;
-        let context = Context { now, thresholds, servers, what_if, of_lookup, cache, clients, fallbacks };
+        let context = Context { now, thresholds: &self.thresholds, ground };
         let mut desk = Desk { context, losses: &self.losses, ledger: &mut self.ledger, emit };
         for detector in &mut self.detectors {
             match shown {

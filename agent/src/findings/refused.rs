@@ -45,7 +45,7 @@ impl Detector for Refused {
         let (client, server, ended) = (parties.client_id(), parties.server.ip(), transaction.ended());
         let thresholds = desk.context.thresholds;
         let (strength, first) = self.occurrences.add(ended, client, &question.qname, &thresholds.repetition);
-        let window = desk.context.servers.window(server, ended, thresholds.repetition.within);
+        let window = desk.context.ground.servers.window(server, ended, thresholds.repetition.within);
         let subject = self.subject(client, server);
         let (severity, confidence) = match strength {
             Strength::Single => (Severity::Low, Confidence::Low),

@@ -141,7 +141,7 @@ fn judge(id: ClientId, client: &Client, server: IpAddr, transaction: &Transactio
     let Some(first) = client.waited_for().map(|failure| failure.sent).min() else { return };
     let repetition = thresholds.repetition;
     let repeated = of_name >= repetition.of_one_name || evidence >= repetition.of_one_client;
-    let window = desk.context.servers.window(server, transaction.ended(), repetition.within);
+    let window = desk.context.ground.servers.window(server, transaction.ended(), repetition.within);
     let scope = Scope::of(client, last, window);
     let subject = match scope {
         Scope::Server => Subject::server(server),
