@@ -41,6 +41,9 @@ static ALLOCATOR: Counting = Counting;
 /// What the rooms behind matching may keep, in bytes.
 const MOST: usize = 128 << 20;
 
+/// When it begins, in nanoseconds since the epoch.
+const BEGIN: u64 = 1_700_000_000_000_000_000;
+
 /// What a client meets; the clients take turns.
 #[derive(Clone, Copy, Debug)]
 enum Fate {
@@ -189,32 +192,45 @@ struct Measured {
     each: Duration,
 }
 
-/// So many clients, 50 µs after one another, each at the interface of a pod of which there are a thousand.
+/// Bytes in use that were not before.
+fn grown(before: usize) -> usize {
+    IN_USE.load(Ordering::Relaxed).saturating_sub(before)
+}
+
+fn engine(insight: Option<InsightConfig>) -> Engine {
+    Engine::new(EngineConfig { ports: [53].into_iter().collect(), insight, ..EngineConfig::default() })
+}
+
+/// What one client sends and gets, from `begin` on, at the interface of its pod, of which there are a thousand.
+fn feed(engine: &mut Engine, begin: Timestamp, number: u32, sent: &[(bool, Vec<u8>)]) {
+    for (index, (to_server, bytes)) in sent.iter().enumerate() {
+        let time = begin + Duration::from_micros(index as u64);
+        let direction = if *to_server { Direction::Ingress } else { Direction::Egress };
+        let ifindex = Ifindex(10 + number % 1000);
+        let place = Place { ifindex, kind: InterfaceKind::Pod, direction, local_socket: None };
+        let original_length = bytes.len() as u32;
+        let link_type = LinkType::RawIp;
+        let frame = Frame { time, place: Some(place), link_type, original_length, vlan: None, bytes };
+        engine.tick(time, &mut |_| {});
+        engine.frame(&frame, &mut |_| {});
+    }
+}
+
+/// So many clients, 50 µs after one another.
 fn play(clients: u32, insight: Option<InsightConfig>, fates: &[Fate]) -> Measured {
     let before = IN_USE.load(Ordering::Relaxed);
-    let mut engine =
-        Engine::new(EngineConfig { ports: [53].into_iter().collect(), insight, ..EngineConfig::default() });
+    let mut engine = engine(insight);
     let mut measured = Measured { bytes: 0, half: 0, packets: 0, each: Duration::ZERO };
     let mut spent = Duration::ZERO;
     for number in 0..clients {
-        let begin = Timestamp::from_nanos(1_700_000_000_000_000_000 + u64::from(number) * 50_000);
+        let begin = Timestamp::from_nanos(BEGIN + u64::from(number) * 50_000);
         let sent = packets(number, fates[number as usize % fates.len()]);
         let begun = Instant::now();
-        for (index, (to_server, bytes)) in sent.iter().enumerate() {
-            let time = begin + Duration::from_micros(index as u64);
-            let direction = if *to_server { Direction::Ingress } else { Direction::Egress };
-            let ifindex = Ifindex(10 + number % 1000);
-            let place = Place { ifindex, kind: InterfaceKind::Pod, direction, local_socket: None };
-            let original_length = bytes.len() as u32;
-            let link_type = LinkType::RawIp;
-            let frame = Frame { time, place: Some(place), link_type, original_length, vlan: None, bytes };
-            engine.tick(time, &mut |_| {});
-            engine.frame(&frame, &mut |_| {});
-        }
+        feed(&mut engine, begin, number, &sent);
         spent += begun.elapsed();
         measured.packets += sent.len() as u32;
         if number % 1024 == 0 {
-            measured.bytes = measured.bytes.max(IN_USE.load(Ordering::Relaxed).saturating_sub(before));
+            measured.bytes = measured.bytes.max(grown(before));
         }
         if number == clients / 2 {
             measured.half = measured.bytes;
@@ -240,6 +256,25 @@ fn check(clients: u32, fates: &[Fate], most: usize) {
         without.each,
     );
     assert!(bytes <= most, "{bytes} bytes of {fates:?}");
+}
+
+#[test]
+fn a_clock_that_is_set_back_again_and_again_leaves_nothing() {
+    let _turn = TURN.lock().unwrap();
+    let before = IN_USE.load(Ordering::Relaxed);
+    let mut engine = engine(Some(InsightConfig::default()));
+    let mut after = Vec::new();
+    for day in (0..30).rev() {
+        for number in 0..300 {
+            let begin = BEGIN + day * 86_400_000_000_000 + u64::from(number) * 10_000_000;
+            let sent = packets(number, FATES[number as usize % FATES.len()]);
+            feed(&mut engine, Timestamp::from_nanos(begin), number, &sent);
+        }
+        after.push(grown(before));
+    }
+    assert_eq!(engine.tally().clock_steps, 29);
+    let (tenth, last) = (after[10], after[29]);
+    assert!(last <= tenth + tenth / 20, "{after:?}");
 }
 
 #[test]
