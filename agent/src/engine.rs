@@ -130,10 +130,7 @@ impl Engine {
     /// Takes one frame through all rooms.
     pub fn frame(&mut self, frame: &Frame<'_>, emit: &mut dyn FnMut(Report<'_>)) {
         if frame.time + CLOCK_STEP < self.latest {
-            // The clock was set back, or captures were joined: what waits by the old clock cannot be judged by the new.
-            self.finish(self.latest, emit);
-            self.correlator.forget();
-            self.tally.clock_set_back();
+            self.clock_set_back(emit);
             self.latest = frame.time;
         }
         self.latest = self.latest.max(frame.time);
@@ -144,6 +141,17 @@ impl Engine {
         };
         let Some(to_server) = to_server(&self.ports, &payload) else { return self.tally.filtered() };
         self.payload(frame, &payload, to_server, emit).count(&mut self.tally);
+    }
+
+    /// The clock was set back, or captures were joined: what waits by the old clock cannot be judged by the new. Every room
+    /// ends what it holds and begins anew.
+    fn clock_set_back(&mut self, emit: &mut dyn FnMut(Report<'_>)) {
+        self.finish(self.latest, emit);
+        self.correlator.forget();
+        self.tally.clock_set_back();
+        if let Some(insight) = &mut self.insight {
+            insight.clock_set_back(self.latest, emit);
+        }
     }
 
     /// Takes one payload through the rooms behind `packet`; `frame` tells its time and place.

@@ -3,15 +3,19 @@
 //! The data flows one way, and each room has one job:
 //!
 //! ```text
-//! capture ──Frame──▶ packet ──Payload──▶ dns ──Message──▶ correlate ──Event──▶ tally ──▶ export
-//!    ▲                 ▲                                      ▲
+//!                                                                      ┌─Event, Lookup──▶ tally ────────────┐
+//! capture ──Frame──▶ packet ──Payload──▶ dns ──Message──▶ correlate ───┤                                     ├─▶ export
+//!    ▲                 ▲                                      ▲        └─Lookup, Event──▶ findings ──Finding─┘
 //! interfaces    fragments and streams           time comes with the frame
 //! (which to     are put together
 //! attach)
 //! ```
 //!
-//! The middle rooms (`packet`, `dns`, `correlate`, `tally`) touch no socket, file or clock. [`engine`] owns them and
-//! drives a frame through them; [`live`] is the loop around it; [`cli`] and [`export`] stand above.
+//! The middle rooms (`packet`, `dns`, `correlate`, `findings`, `tally`) touch no socket, file or clock. [`engine`] owns
+//! them and drives a frame through them; [`live`] is the loop around it; [`cli`] and [`export`] stand above.
+//!
+//! What resolvers, servers and platforms do, and how each finding is told from what looks like it, stands with its sources
+//! in `docs/facts.md` of the repository: "facts.md section 3.2" in a comment means that file.
 
 pub mod capture;
 pub mod cli;

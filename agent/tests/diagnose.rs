@@ -229,6 +229,9 @@ fn lookups_are_told_as_lines_and_objects() {
         (&"A".into(), &"answered".into(), &true.into())
     );
     assert_eq!((&ask["latency_ns"], &ask["soa"]), (&900_000.into(), &false.into()));
+    // Nobody told how the client is configured, and one name shows no list.
+    assert_eq!(lookup["search_source"], "unknown");
+    assert_eq!((lookup.get("search"), lookup.get("ndots")), (Some(&Value::Null), Some(&Value::Null)));
 
     let lines = text(&nslookout(&["--lookups", "-v", "-r", "-"], &lame(1)).stdout);
     let [heading, line, candidate] = lines.lines().collect::<Vec<_>>().try_into().unwrap();
@@ -248,6 +251,19 @@ fn lookups_are_told_as_lines_and_objects() {
     ];
     assert_eq!(words, expected);
     assert_eq!(candidate.trim_start(), "host.corp.test: A udp NODATA");
+}
+
+#[test]
+fn a_lookup_tells_the_search_list_that_was_told() {
+    let file = std::env::temp_dir().join(format!("nslookout-resolv-{}.conf", std::process::id()));
+    std::fs::write(&file, "search shop.svc.cluster.test svc.cluster.test\noptions ndots:2\n").unwrap();
+    let told = format!("10.0.0.1={}", file.display());
+    let output = nslookout(&["--lookups", "-o", "json", "--resolv-conf", &told, "-r", "-"], &lame(1));
+    std::fs::remove_file(&file).unwrap();
+    let lookup = &objects(&output)[0];
+    assert_eq!(lookup["search_source"], "resolv_conf");
+    assert_eq!(lookup["search"], serde_json::json!(["shop.svc.cluster.test.", "svc.cluster.test."]));
+    assert_eq!(lookup["ndots"], 2);
 }
 
 #[test]

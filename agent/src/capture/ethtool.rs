@@ -23,13 +23,11 @@ const ETHTOOL_GSSET_INFO: u32 = 0x37;
 const ETH_SS_STATS: u32 = 1;
 const ETH_GSTRING_LEN: usize = 32;
 
-/// Counters of one interface that are read at most; large network cards have about a thousand.
-const MOST_COUNTERS: usize = 4096;
+/// Counters of one interface that are read at most; a driver that has more is left alone. Large network cards have some
+/// thousands, and so has every driver that counts by queue.
+const MOST_COUNTERS: usize = 65_536;
 /// Interfaces that are asked at most.
 const MOST_INTERFACES: usize = 64;
-/// The kernel writes as many counters as the driver has then, however many were asked for: a queue that is added between
-/// two calls must find room (net/ethtool/ioctl.c, ethtool_get_stats).
-const ROOM: usize = 256;
 /// How the names of the counters that are kept end.
 const SUFFIX: &str = "_allowance_exceeded";
 
@@ -49,7 +47,7 @@ struct Limits {
     /// Counters that the driver has in all.
     total: usize,
     wanted: Vec<Named>,
-    /// What they were when they were read first: they count since the driver was loaded.
+    /// What they were when they were read first, in the same order: they count since the driver was loaded.
     begin: Vec<u64>,
 }
 
@@ -64,11 +62,11 @@ impl Allowances {
         let mut counts = Vec::new();
         for (ifindex, name) in interfaces.take(MOST_INTERFACES) {
             let Some(socket) = self.socket() else { return counts };
-            let limits = match before.remove(&ifindex) {
+            let mut limits = match before.remove(&ifindex) {
                 Some(known) => known,
                 None => Limits::find(socket, name),
             };
-            if let Some(limits) = &limits {
+            if let Some(limits) = &mut limits {
                 counts.extend(limits.read(socket, name));
             }
             self.known.insert(ifindex, limits);
@@ -99,15 +97,34 @@ impl Limits {
         Some(Self { total, wanted, begin })
     }
 
-    fn read(&self, socket: &OwnedFd, name: &str) -> Vec<AllowanceCount> {
-        // A driver that has more counters now may have put them before those that are known.
+    /// What was counted since the first reading; nothing where it cannot be read now.
+    fn read(&mut self, socket: &OwnedFd, name: &str) -> Vec<AllowanceCount> {
+        // With other queues (`ethtool -L`) the driver has more or fewer counters, and may have put them before those that
+        // are known.
         if count(socket, name).ok() != Some(self.total) {
-            return Vec::new();
+            match Self::find(socket, name) {
+                Some(found) => *self = found.since(self),
+                None => return Vec::new(),
+            }
         }
-        let values = values(socket, name, self.total).unwrap_or_default();
+        let Ok(values) = values(socket, name, self.total) else { return Vec::new() };
+        self.counts(name, &values)
+    }
+
+    /// The same limits at other places: what was known goes on counting from where it began.
+    fn since(mut self, earlier: &Self) -> Self {
+        for ((_, counter), begin) in self.wanted.iter().zip(&mut self.begin) {
+            let known = earlier.wanted.iter().position(|(_, known)| known == counter);
+            *begin = known.and_then(|known| earlier.begin.get(known)).copied().unwrap_or(*begin);
+        }
+        self
+    }
+
+    /// What `values` say of each limit.
+    fn counts(&self, interface: &str, values: &[u64]) -> Vec<AllowanceCount> {
         let counts = self.wanted.iter().zip(&self.begin).filter_map(|((index, counter), begin)| {
             Some(AllowanceCount {
-                interface: name.to_owned(),
+                interface: interface.to_owned(),
                 counter: counter.clone(),
                 packets: values.get(*index)?.saturating_sub(*begin),
             })
@@ -126,7 +143,7 @@ pub(super) fn uplinks(interfaces: &[WatchedInterface]) -> impl Iterator<Item = (
 ///
 /// # Errors
 ///
-/// There is no such interface, or its driver counts nothing (`EOPNOTSUPP`).
+/// There is no such interface, its driver counts nothing (`EOPNOTSUPP`), or it has more counters than are read.
 pub fn statistics(name: &str) -> io::Result<Vec<(String, u64)>> {
     let socket = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
     let total = count(&socket, name)?;
@@ -135,18 +152,26 @@ pub fn statistics(name: &str) -> io::Result<Vec<(String, u64)>> {
 }
 
 /// How many counters the driver has.
+///
+/// # Errors
+///
+/// It cannot be asked, or there are more than [`MOST_COUNTERS`].
 fn count(socket: &OwnedFd, name: &str) -> io::Result<usize> {
     // struct ethtool_sset_info: cmd, reserved, a mask of 64 bits, one number for each bit.
     let mut buffer = vec![0; 16 + 4];
     put(&mut buffer, 0, ETHTOOL_GSSET_INFO);
     buffer[8..16].copy_from_slice(&(1_u64 << ETH_SS_STATS).to_ne_bytes());
     ask(socket, name, &mut buffer)?;
-    Ok(parse_count(&buffer))
+    match parse_count(&buffer) {
+        total if total <= MOST_COUNTERS => Ok(total),
+        _ => Err(io::ErrorKind::FileTooLarge.into()),
+    }
 }
 
-/// Their names, in the order of the values.
+/// Their names, in the order of the values. The room for all that a driver may write takes no memory before it is written
+/// to: the pages come zeroed from the kernel.
 fn names(socket: &OwnedFd, name: &str, total: usize) -> io::Result<Vec<Named>> {
-    let mut buffer = vec![0; 12 + (total + ROOM) * ETH_GSTRING_LEN];
+    let mut buffer = vec![0; 12 + MOST_COUNTERS * ETH_GSTRING_LEN];
     put(&mut buffer, 0, ETHTOOL_GSTRINGS);
     put(&mut buffer, 4, ETH_SS_STATS);
     put(&mut buffer, 8, total as u32);
@@ -156,7 +181,7 @@ fn names(socket: &OwnedFd, name: &str, total: usize) -> io::Result<Vec<Named>> {
 
 /// What they count.
 fn values(socket: &OwnedFd, name: &str, total: usize) -> io::Result<Vec<u64>> {
-    let mut buffer = vec![0; 8 + (total + ROOM) * 8];
+    let mut buffer = vec![0; 8 + MOST_COUNTERS * 8];
     put(&mut buffer, 0, ETHTOOL_GSTATS);
     put(&mut buffer, 4, total as u32);
     ask(socket, name, &mut buffer)?;
@@ -167,7 +192,7 @@ fn values(socket: &OwnedFd, name: &str, total: usize) -> io::Result<Vec<u64>> {
 fn parse_count(buffer: &[u8]) -> usize {
     let mask = buffer.get(8..16).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u64::from_ne_bytes(*bytes));
     let counted = mask & 1 << ETH_SS_STATS != 0;
-    if counted { (word(buffer, 16) as usize).min(MOST_COUNTERS) } else { 0 }
+    if counted { word(buffer, 16) as usize } else { 0 }
 }
 
 /// The answer to `ETHTOOL_GSTRINGS` (struct ethtool_gstrings): cmd, set, how many, names of 32 bytes filled up with zeros.
@@ -208,8 +233,10 @@ fn ask(socket: &OwnedFd, name: &str, buffer: &mut [u8]) -> io::Result<()> {
         *letter = byte as libc::c_char;
     }
     request.ifr_ifru.ifru_data = buffer.as_mut_ptr().cast();
-    // SAFETY: the name ends with a zero; the buffer has room for what the command that it begins with writes, with
-    // `ROOM` counters to spare, and lives until the call returns.
+    // SAFETY: the name ends with a zero; the buffer lives until the call returns and has room for what the command that
+    // it begins with writes. Kernels without a check of the length write as many counters as the driver has then, however
+    // many were asked for (net/ethtool/ioctl.c, ethtool_get_stats and ethtool_get_strings): so there is room for
+    // `MOST_COUNTERS`, and nobody is asked who had more a moment ago.
     let status = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) };
     if status < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
@@ -278,7 +305,7 @@ mod tests {
         let mut many = words(&[ETHTOOL_GSSET_INFO, 0]);
         many.extend((1_u64 << ETH_SS_STATS).to_ne_bytes());
         many.extend(words(&[u32::MAX]));
-        assert_eq!(parse_count(&many), MOST_COUNTERS);
+        assert_eq!(parse_count(&many), u32::MAX as usize);
         let mut claims = strings(&["a"]);
         claims[8..12].copy_from_slice(&u32::MAX.to_ne_bytes());
         assert_eq!(parse_names(&claims).len(), 1);
@@ -286,9 +313,29 @@ mod tests {
         claims[4..8].copy_from_slice(&u32::MAX.to_ne_bytes());
         assert_eq!(parse_values(&claims), [1, 2]);
         for length in 0..24 {
-            assert!(parse_count(&vec![0xff; length]) <= MOST_COUNTERS);
+            let all = vec![0xff; length];
+            assert_eq!(parse_count(&all), if length < 16 { 0 } else { word(&all, 16) as usize });
             assert!(parse_names(&vec![0; length]).is_empty() && parse_values(&vec![0; length]).is_empty());
         }
+    }
+
+    /// Limits as they were read at these places, each with the value that it began with.
+    fn limits(total: usize, wanted: &[(usize, &str, u64)]) -> Limits {
+        Limits {
+            total,
+            wanted: wanted.iter().map(|(index, name, _)| (*index, (*name).to_owned())).collect(),
+            begin: wanted.iter().map(|(_, _, begin)| *begin).collect(),
+        }
+    }
+
+    #[test]
+    fn with_other_queues_a_limit_goes_on_counting() {
+        let before = limits(7, &[(3, ENA[3], 10), (5, ENA[5], 20)]);
+        // One is new; the others stand elsewhere and have grown.
+        let now = limits(9, &[(5, ENA[3], 15), (6, "new_allowance_exceeded", 7), (7, ENA[5], 40)]);
+        let counts = now.since(&before).counts("ens5", &[0, 0, 0, 0, 0, 15, 8, 41, 0]);
+        let told: Vec<_> = counts.iter().map(|count| (count.counter.as_str(), count.packets)).collect();
+        assert_eq!(told, [(ENA[3], 5), ("new_allowance_exceeded", 1), (ENA[5], 21)]);
     }
 
     #[test]

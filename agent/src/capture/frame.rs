@@ -56,7 +56,7 @@ pub enum Direction {
     Egress,
 }
 
-/// What stands behind an interface; it decides the vantage (design.md "Vantage").
+/// What stands behind an interface; it decides the [vantage](super::vantage::judge).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum InterfaceKind {
     /// The host side of a pod or container: veth, cali…, eni…, or a bridge of such.

@@ -1,6 +1,6 @@
 //! Which interfaces there are, what stands behind each, and which of them to watch.
 //!
-//! Found and followed by netlink as pods come and go (design.md "Capture", facts.md section 5).
+//! Found and followed by netlink as pods come and go (facts.md section 5).
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;

@@ -2,7 +2,7 @@
 
 use super::frame::{Direction, InterfaceKind, Place};
 
-/// Whose side a message is seen from (design.md "Vantage").
+/// Whose side a message is seen from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Vantage {
     /// At the client: its pod interface, or the first hook that a process of the node passes.
@@ -39,7 +39,12 @@ pub enum Verdict {
     NodeOrUplink,
 }
 
-/// Judges by the table of design.md.
+/// Judges by the kind of interface and the direction there.
+///
+/// At a pod's interface a query that comes in, or a response that goes out to it, is seen from the client's side, and the
+/// reverse from the server's: a CoreDNS pod is both. What a process of the node sends is seen from its side at the first
+/// hook that it passes: on `lo`, or on an uplink where the packet still has its socket (forwarded packets have none, as
+/// `bpf_get_socket_cookie` tells). All else on an uplink is on its way.
 ///
 /// `to_server`: the destination port is the server's. On `lo` only egress is read, so its direction says nothing.
 pub fn judge(place: Option<&Place>, to_server: bool) -> Verdict {

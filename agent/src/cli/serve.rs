@@ -23,7 +23,6 @@ use crate::export::http;
 use crate::export::json::InterfaceNames;
 use crate::export::metrics::{Build, Metrics};
 use crate::export::summary::{Judged, SourceReport, statistics, summary};
-use crate::findings::Change;
 use crate::live::{Live, Screen, Shared, Signals};
 use crate::tally::TallyLimits;
 
@@ -91,7 +90,7 @@ impl Server {
     }
 }
 
-/// The agent prints what it listens to, findings that open and close, and statistics when asked.
+/// The agent prints what it listens to, findings that open, grow worse or surer, and close, and statistics when asked.
 struct Agent {
     live: LiveArgs,
     address: SocketAddr,
@@ -109,9 +108,7 @@ impl Agent {
 
 impl Screen for Agent {
     fn report(&mut self, report: &Report<'_>) -> io::Result<ControlFlow<()>> {
-        if let Report::Finding(change) = report
-            && !matches!(change, Change::Changed(_))
-        {
+        if let Report::Finding(change) = report {
             learn_names(&mut self.names, &self.namer, report);
             tell!("{}", self.lines.line(change, &self.names));
         }

@@ -6,6 +6,7 @@
 //!
 //! [`Parties::at_client`]: super::Parties::at_client
 
+mod ending;
 mod learned;
 mod open;
 mod table;
@@ -16,8 +17,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::ending::{End, Stand, Wait};
 use self::learned::Learned;
-use self::open::{Fit, Open, Place, Stand, Wait};
+use self::open::{Fit, Open, Place};
 use self::table::{List, Slot, Table};
 use self::tickets::{Ticket, Tickets};
 use self::walk::Knowledge;
@@ -142,7 +144,10 @@ impl Clients {
     /// Ends the lookups that nothing more is expected of; everything before `watermark` was seen.
     pub fn tick(&mut self, watermark: Timestamp, emit: &mut dyn FnMut(Lookup)) {
         while let Some(slot) = self.table.over(watermark) {
-            self.end(slot, false, emit);
+            self.end(slot, End::Over, emit);
+        }
+        while let Some(slot) = self.table.forgotten(watermark) {
+            self.end(slot, End::Room, emit);
         }
     }
 
@@ -150,8 +155,13 @@ impl Clients {
     pub fn finish(&mut self, end: Timestamp, emit: &mut dyn FnMut(Lookup)) {
         self.tick(end, emit);
         while let Some(slot) = self.table.oldest() {
-            self.end(slot, true, emit);
+            self.end(slot, End::Capture, emit);
         }
+    }
+
+    /// Forgets all clients, when the clock no longer goes with them; not what was told of their configuration.
+    pub fn forget(&mut self) {
+        *self = Self { told: std::mem::take(&mut self.told), ..Self::default() };
     }
 
     /// What a client's stub resolver seems to be.
@@ -220,7 +230,7 @@ impl Clients {
         while let Some(oldest) =
             self.clients.get(at as usize).and_then(|client| self.table.surplus(&client.open, label))
         {
-            self.end(oldest, true, emit);
+            self.end(oldest, End::Room, emit);
         }
         let Some(client) = self.clients.get_mut(at as usize) else { return at };
         self.serial += 1;
@@ -258,7 +268,7 @@ impl Clients {
         while let Some(slot) =
             self.clients.get(at as usize).and_then(|client| self.table.oldest_of(&client.open))
         {
-            self.end(slot, true, emit);
+            self.end(slot, End::Room, emit);
         }
         if let Some(place) = self.clients.get_mut(at as usize) {
             let before = std::mem::replace(place, client);
@@ -353,7 +363,7 @@ impl Clients {
         let Some(open) = self.table.get_mut(slot) else { return };
         match open.stand() {
             Stand::Waiting => open.due = None,
-            Stand::Over => self.end(slot, false, emit),
+            Stand::Over => self.end(slot, End::Over, emit),
             Stand::After(wait) => {
                 let at = open.last + wait.length();
                 open.due = Some(at);
@@ -363,11 +373,11 @@ impl Clients {
         }
     }
 
-    fn end(&mut self, slot: Slot, cut: bool, emit: &mut dyn FnMut(Lookup)) {
+    fn end(&mut self, slot: Slot, end: End, emit: &mut dyn FnMut(Lookup)) {
         let Some(at) = self.table.get_mut(slot).map(|open| open.client) else { return };
         let Some(client) = self.clients.get_mut(at as usize) else { return };
         let Some(open) = self.table.remove(slot, &mut client.open) else { return };
-        let (mut lookup, walk) = open.end(cut);
+        let (mut lookup, walk) = open.end(end);
         if walk.is_proof() && !lookup.autopath {
             client.learned.learn(&lookup, walk.base_labels);
         }

@@ -9,7 +9,7 @@ use crate::dns::Message;
 use crate::maps::{Map, mix};
 use crate::packet::Flow;
 
-/// The same message is expected at the next interface within this time (design.md "Vantage").
+/// The same message is expected at the next interface within this time: forwarding within a node takes far less.
 pub(super) const WINDOW: Duration = Duration::from_millis(5);
 
 /// Sightings that are kept at most: 5 ms of 3 million messages a second.

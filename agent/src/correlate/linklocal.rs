@@ -170,7 +170,8 @@ impl Rates {
         }
     }
 
-    /// Judges what was counted, at the end of the capture, and forgets it.
+    /// Judges what was counted, at the end of the capture, and forgets it; not the services, nor what the driver's counters
+    /// said last.
     pub fn finish(&mut self, emit: &mut dyn FnMut(LinkLocalSecond)) {
         if let Some(latest) = self.egresses.values().filter_map(Gauge::latest_end).max() {
             self.judge(latest, emit);
@@ -179,6 +180,7 @@ impl Rates {
         self.spending.forget();
         self.due = None;
         self.read = None;
+        self.opened = None;
     }
 
     fn judge(&mut self, known: Timestamp, emit: &mut dyn FnMut(LinkLocalSecond)) {

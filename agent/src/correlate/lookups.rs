@@ -61,10 +61,15 @@ pub enum LookupOutcome {
     NoData,
     /// SERVFAIL, REFUSED or another code.
     Error,
-    /// No response.
+    /// No response within the time-out.
     Unanswered,
     /// At a candidate that is NODATA, with others left in the search list.
     Stopped,
+    /// Its response may have come, but was not seen: in a part of a TCP stream that is missing, or for want of room to wait
+    /// for it.
+    Unseen,
+    /// The capture ended before.
+    Waiting,
 }
 
 impl LookupOutcome {
@@ -77,6 +82,8 @@ impl LookupOutcome {
             Self::Error => "error",
             Self::Unanswered => "unanswered",
             Self::Stopped => "stopped",
+            Self::Unseen => "unseen",
+            Self::Waiting => "waiting",
         }
     }
 }
@@ -161,13 +168,13 @@ impl Ask {
 /// What came of a query.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
-    /// Nothing yet.
+    /// Nothing before the lookup was over, or the capture.
     Waiting,
     /// A response.
     Answered(Answer),
     /// No response until then.
     Unanswered(Timestamp),
-    /// The response may have been in a part that was not seen.
+    /// The response may have been in a part that was not seen, or there was no room to wait for it.
     Unseen,
 }
 

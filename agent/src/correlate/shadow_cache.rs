@@ -144,6 +144,7 @@ impl ShadowCache {
     /// Forgets the answers, when the clock no longer goes with them; not what was saved.
     pub fn forget(&mut self) {
         self.table = Table::default();
+        self.load.forget();
     }
 
     /// Takes the notes of repetition since the last call.

@@ -34,20 +34,26 @@ const TICK: Duration = Duration::from_millis(1);
 
 /// Lookups, fallbacks, rates and findings.
 pub struct Insight {
-    clients: Clients,
-    fallbacks: Fallbacks,
-    rates: Rates,
-    servers: Servers,
-    cache: ShadowCache,
-    what_if: WhatIf,
-    /// The part in it of the last lookup.
-    of_lookup: WhatIf,
+    rooms: Rooms,
     findings: Findings,
     lookups: LookupCounts,
     /// What became known by one event, kept for its room.
     known: Known,
     /// The watermark when it was last looked what is due.
     ticked: Timestamp,
+}
+
+/// Those who follow what happens; the rules look at them.
+#[derive(Default)]
+struct Rooms {
+    clients: Clients,
+    fallbacks: Fallbacks,
+    rates: Rates,
+    servers: Servers,
+    cache: ShadowCache,
+    what_if: WhatIf,
+    /// The part in `what_if` of the lookup that was shown last.
+    of_lookup: WhatIf,
 }
 
 /// What one event made known.
@@ -57,24 +63,40 @@ struct Known {
     lookups: Vec<Lookup>,
 }
 
+impl Rooms {
+    /// What the rules are shown of them.
+    fn ground(&self) -> Ground<'_> {
+        Ground {
+            servers: &self.servers,
+            what_if: &self.what_if,
+            of_lookup: &self.of_lookup,
+            cache: self.cache.savings(),
+            clients: &self.clients,
+            fallbacks: &self.fallbacks,
+        }
+    }
+
+    /// Forgets what goes by a clock, after all was ended; not what was told, nor the sums of what would be saved.
+    fn forget(&mut self) {
+        self.clients.forget();
+        self.fallbacks = Fallbacks::default();
+        self.servers = Servers::default();
+        self.cache.forget();
+        self.of_lookup = WhatIf::default();
+    }
+}
+
 impl Insight {
     /// With nothing known yet.
     pub(super) fn new(config: InsightConfig) -> Self {
-        let mut clients = Clients::default();
+        let mut rooms = Rooms::default();
         for (client, resolv_conf, source) in config.resolv_confs {
-            clients.configure(client, resolv_conf, source);
+            rooms.clients.configure(client, resolv_conf, source);
         }
-        let (mut rates, mut cache) = (Rates::default(), ShadowCache::default());
-        rates.configure(&config.vpc_resolvers);
-        cache.configure(&config.vpc_resolvers);
+        rooms.rates.configure(&config.vpc_resolvers);
+        rooms.cache.configure(&config.vpc_resolvers);
         Self {
-            clients,
-            fallbacks: Fallbacks::default(),
-            rates,
-            servers: Servers::default(),
-            cache,
-            what_if: WhatIf::default(),
-            of_lookup: WhatIf::default(),
+            rooms,
             findings: Findings::new(config.thresholds),
             lookups: LookupCounts::default(),
             known: Known::default(),
@@ -84,17 +106,17 @@ impl Insight {
 
     /// What is known of each client.
     pub fn clients(&self) -> &Clients {
-        &self.clients
+        &self.rooms.clients
     }
 
     /// What a node-local cache would have saved.
     pub fn cache(&self) -> &ShadowCache {
-        &self.cache
+        &self.rooms.cache
     }
 
     /// What another configuration would have cost.
     pub fn what_if(&self) -> &WhatIf {
-        &self.what_if
+        &self.rooms.what_if
     }
 
     /// How many lookups ended, and how.
@@ -109,14 +131,14 @@ impl Insight {
 
     /// Takes what the correlator said.
     pub(super) fn event(&mut self, now: Timestamp, event: &Event, emit: &mut dyn FnMut(Report<'_>)) {
-        self.servers.event(event);
-        self.rates.event(event);
-        self.cache.event(event);
-        let Self { clients, fallbacks, known, .. } = self;
+        self.rooms.servers.event(event);
+        self.rooms.rates.event(event);
+        self.rooms.cache.event(event);
+        let Self { rooms: Rooms { clients, fallbacks, .. }, known, .. } = self;
         fallbacks.event(event, &mut |what| known.followed.push(what));
         clients.event(event, &mut |lookup| known.lookups.push(lookup));
         self.tell(now, emit);
-        for repeat in self.cache.take_repeats() {
+        for repeat in self.rooms.cache.take_repeats() {
             self.show(now, Shown::Repeat(&repeat), emit);
         }
         if !is_ordinary(event) {
@@ -126,8 +148,8 @@ impl Insight {
 
     /// Takes a TCP segment; only those seen from the client's side, or in a file that does not say, tell something.
     pub(super) fn segment(&mut self, segment: &Segment<'_>, emit: &mut dyn FnMut(Report<'_>)) {
-        self.rates.segment(segment);
-        let Self { fallbacks, known, .. } = self;
+        self.rooms.rates.segment(segment);
+        let Self { rooms: Rooms { fallbacks, .. }, known, .. } = self;
         fallbacks.segment(segment, &mut |what| known.followed.push(what));
         self.tell(segment.time, emit);
     }
@@ -143,47 +165,46 @@ impl Insight {
     /// Looks what is due.
     fn judge(&mut self, watermark: Timestamp, emit: &mut dyn FnMut(Report<'_>)) {
         self.ticked = watermark;
-        let Self { clients, fallbacks, known, .. } = self;
+        let Self { rooms: Rooms { clients, fallbacks, .. }, known, .. } = self;
         fallbacks.tick(watermark, &mut |what| known.followed.push(what));
         clients.tick(watermark, &mut |lookup| known.lookups.push(lookup));
         self.tell(watermark, emit);
         let mut seconds = Vec::new();
-        self.rates.tick(watermark, &mut |second| seconds.push(second));
+        self.rooms.rates.tick(watermark, &mut |second| seconds.push(second));
         for second in &seconds {
             self.show(watermark, Shown::LinkLocal(second), emit);
         }
-        let ground = Ground {
-            servers: &self.servers,
-            what_if: &self.what_if,
-            of_lookup: &self.of_lookup,
-            cache: self.cache.savings(),
-            clients: &self.clients,
-            fallbacks: &self.fallbacks,
-        };
-        self.findings.tick(watermark, ground, &mut |change| emit(Report::Finding(*change)));
+        self.findings.tick(watermark, self.rooms.ground(), &mut |change| emit(Report::Finding(*change)));
     }
 
     /// Ends what is still open, at the end of the capture.
     pub(super) fn finish(&mut self, end: Timestamp, emit: &mut dyn FnMut(Report<'_>)) {
         self.judge(end, emit);
-        let Self { clients, fallbacks, known, .. } = self;
+        let Self { rooms: Rooms { clients, fallbacks, .. }, known, .. } = self;
         fallbacks.finish(end, &mut |what| known.followed.push(what));
         clients.finish(end, &mut |lookup| known.lookups.push(lookup));
         self.tell(end, emit);
         let mut seconds = Vec::new();
-        self.rates.finish(&mut |second| seconds.push(second));
+        self.rooms.rates.finish(&mut |second| seconds.push(second));
         for second in &seconds {
             self.show(end, Shown::LinkLocal(second), emit);
         }
-        self.cache.forget();
         self.show(end, Shown::Second, emit);
         self.show(end, Shown::End, emit);
     }
 
+    /// Begins anew after [`Self::finish`], when the clock was set back: what was found until `end` closes. What was told,
+    /// what closed and the sums of lookups and savings stay.
+    pub(super) fn clock_set_back(&mut self, end: Timestamp, emit: &mut dyn FnMut(Report<'_>)) {
+        self.rooms.forget();
+        self.findings.clock_set_back(end, &mut |change| emit(Report::Finding(*change)));
+        self.ticked = Timestamp::default();
+    }
+
     /// Is told the source's counters, about once a second.
     pub(super) fn counters(&mut self, time: Timestamp, counters: &CaptureCounters) {
-        self.rates.counters(time, counters);
-        self.cache.configure(&counters.vpc_resolvers);
+        self.rooms.rates.counters(time, counters);
+        self.rooms.cache.configure(&counters.vpc_resolvers);
         self.findings.counters(time, counters);
     }
 
@@ -196,7 +217,7 @@ impl Insight {
         for what in known.followed.drain(..) {
             match what {
                 Followed::Fallback(mut fallback) => {
-                    fallback.fingerprint = self.clients.fingerprint(&fallback.client);
+                    fallback.fingerprint = self.rooms.clients.fingerprint(&fallback.client);
                     self.show(now, Shown::Fallback(&fallback), emit);
                 }
                 Followed::Attempt(attempt) => self.show(now, Shown::Attempt(&attempt), emit),
@@ -205,8 +226,8 @@ impl Insight {
             }
         }
         for lookup in known.lookups.drain(..) {
-            self.of_lookup = WhatIf::of(&lookup);
-            self.what_if.add_all(&self.of_lookup);
+            self.rooms.of_lookup = WhatIf::of(&lookup);
+            self.rooms.what_if.add_all(&self.rooms.of_lookup);
             self.lookups.add(&lookup);
             self.show(now, Shown::Lookup(&lookup), emit);
             emit(Report::Lookup(&lookup));
@@ -215,14 +236,6 @@ impl Insight {
     }
 
     fn show(&mut self, now: Timestamp, shown: Shown<'_>, emit: &mut dyn FnMut(Report<'_>)) {
-        let ground = Ground {
-            servers: &self.servers,
-            what_if: &self.what_if,
-            of_lookup: &self.of_lookup,
-            cache: self.cache.savings(),
-            clients: &self.clients,
-            fallbacks: &self.fallbacks,
-        };
-        self.findings.show(now, shown, ground, &mut |change| emit(Report::Finding(*change)));
+        self.findings.show(now, shown, self.rooms.ground(), &mut |change| emit(Report::Finding(*change)));
     }
 }

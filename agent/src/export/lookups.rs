@@ -130,6 +130,9 @@ pub fn object(lookup: &Lookup, names: &InterfaceNames) -> Value {
     add("remaining", lookup.remaining.iter().map(Name::to_string).collect::<Vec<_>>().into());
     add("autopath", lookup.autopath.into());
     add("search_source", lookup.source.as_str().into());
+    let search = lookup.search.as_ref().map(|search| search.iter().map(Name::to_string).collect::<Vec<_>>());
+    add("search", search.into());
+    add("ndots", lookup.ndots.into());
     add("stub", lookup.fingerprint.stub.as_str().into());
     add("stub_confidence", lookup.fingerprint.confidence.as_str().into());
     add("candidates", lookup.candidates.iter().map(of_candidate).collect::<Vec<_>>().into());

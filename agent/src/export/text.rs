@@ -1,4 +1,4 @@
-//! One line per transaction, as cli.md draws it.
+//! One line per transaction, in columns for people.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;

@@ -263,6 +263,13 @@ impl Ledger {
         }
     }
 
+    /// Closes all that is open, at the end of a clock.
+    pub(super) fn close_all(&mut self, now: Timestamp, emit: &mut dyn FnMut(&Change<'_>)) {
+        while let Some(key) = self.open.front().map(|(key, _)| *key) {
+            self.close(&key, now, emit);
+        }
+    }
+
     fn close(&mut self, key: &Key, now: Timestamp, emit: &mut dyn FnMut(&Change<'_>)) {
         let Some(Entry { mut finding, .. }) = self.open.remove(key) else { return };
         self.severities[finding.severity as usize] -= 1;

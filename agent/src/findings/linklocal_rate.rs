@@ -117,7 +117,7 @@ impl Past {
 fn missing(over: &LinkLocalSecond, limit: LinkLocalLimit, desk: &mut Desk<'_>) -> Option<Sign> {
     let server = over.spent.as_ref()?.server?;
     let now = desk.context.now;
-    let window = desk.context.servers.window(server, now, PATIENCE);
+    let window = desk.context.ground.servers.window(server, now, PATIENCE);
     let enough = window.unanswered >= limit.missing && window.unanswered * 100 >= window.transactions;
     // A server that answers nobody is down; what exceeds a limit is only a part.
     if !enough || window.replies() == 0 {
@@ -177,7 +177,7 @@ fn details(second: &LinkLocalSecond, sign: Sign, context: &Context<'_>) -> Detai
         Egress::File => "The machine of this capture",
     };
     let Spending { spenders, names, queries, repeated } = Spending::of(second);
-    let cache = context.cache;
+    let cache = context.ground.cache;
     let mut because = vec![match sign {
         Sign::Driver(dropped) => {
             format!(
@@ -210,8 +210,8 @@ fn details(second: &LinkLocalSecond, sign: Sign, context: &Context<'_>) -> Detai
         share("cache_hit_share", cache.hits, cache.queries),
         count("peak_queries_per_second", cache.linklocal_peak),
         count("peak_left_with_cache", cache.linklocal_peak_left),
-        count("lookup_queries", context.what_if.queries),
-        count("lookup_queries_with_ndots_2", context.what_if.ndots_2),
+        count("lookup_queries", context.ground.what_if.queries),
+        count("lookup_queries_with_ndots_2", context.ground.what_if.ndots_2),
     ]);
     let spent = second.spent.as_ref();
     Details {
@@ -260,7 +260,7 @@ impl Spending {
 }
 
 fn cache_line(context: &Context<'_>) -> String {
-    let cache = context.cache;
+    let cache = context.ground.cache;
     let hits = percent(cache.hits, cache.queries);
     format!(
         "A cache on the node would have answered {hits} of the queries seen here: {} queries in the busiest second \
@@ -269,7 +269,7 @@ fn cache_line(context: &Context<'_>) -> String {
     )
 }
 
-/// facts.md section 3.4, the remedies of S2.
+/// Where a cache helps, and what else does (facts.md section 3.4).
 fn remedies(resolver: IpAddr, cache: &str) -> Vec<Remedy> {
     let forward = format!("    forward-addr: {resolver}");
     vec![

@@ -40,6 +40,13 @@ impl Losses {
         }
     }
 
+    /// The clock was set back: what is lost from now on is what comes on top of the last reading.
+    pub fn clock_set_back(&mut self) {
+        let last = self.readings.pop_back();
+        self.readings.clear();
+        self.readings.extend(last.map(|last| Reading { time: Timestamp::default(), ..last }));
+    }
+
     /// Packets lost between the last reading before `from` and the first after `until`, or the latest; at `interface`,
     /// or anywhere where that is `None`. What was lost before the first reading that is kept is not counted, unless that
     /// is the first of all.

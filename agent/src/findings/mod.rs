@@ -68,9 +68,6 @@ pub use ledger::{HeldBack, Ledger};
 pub use losses::Losses;
 pub use thresholds::Thresholds;
 
-/// A watermark this much older than an earlier one comes by another clock.
-const CLOCK_STEP: Duration = Duration::from_secs(30);
-
 /// A rule.
 pub trait Detector: Send {
     /// What it finds.
@@ -166,18 +163,8 @@ pub struct Context<'a> {
     pub now: Timestamp,
     /// What is configured.
     pub thresholds: &'a Thresholds,
-    /// How each server does.
-    pub servers: &'a Servers,
-    /// What another configuration would have cost.
-    pub what_if: &'a WhatIf,
-    /// The part in it of the lookup that was shown last.
-    pub of_lookup: &'a WhatIf,
-    /// What a node-local cache would have saved.
-    pub cache: CacheSavings,
-    /// What is known of each client.
-    pub clients: &'a Clients,
-    /// The queries of the last moments.
-    pub fallbacks: &'a Fallbacks,
+    /// The rooms before the rules.
+    pub ground: Ground<'a>,
 }
 
 /// Where a rule puts down what it saw.
@@ -336,9 +323,7 @@ impl Findings {
         ground: Ground<'_>,
         emit: &mut dyn FnMut(&Change<'_>),
     ) {
-        let Ground { servers, what_if, of_lookup, cache, clients, fallbacks } = ground;
-        let thresholds = &self.thresholds;
-        let context = Context { now, thresholds, servers, what_if, of_lookup, cache, clients, fallbacks };
+        let context = Context { now, thresholds: &self.thresholds, ground };
         let mut desk = Desk { context, losses: &self.losses, ledger: &mut self.ledger, emit };
         for detector in &mut self.detectors {
             match shown {
@@ -358,14 +343,21 @@ impl Findings {
 
     /// Tells that everything before `watermark` was seen: once a second the rules look around, and findings close.
     pub fn tick(&mut self, watermark: Timestamp, ground: Ground<'_>, emit: &mut dyn FnMut(&Change<'_>)) {
-        // A watermark may stand behind an earlier one while a stream waits; far behind, the clock was set back.
-        let set_back = self.second.since(watermark) > CLOCK_STEP;
-        if !set_back && watermark.since(self.second) < Duration::from_secs(1) {
+        if watermark.since(self.second) < Duration::from_secs(1) {
             return;
         }
         self.second = watermark;
         self.show(watermark, Shown::Second, ground, emit);
         self.ledger.tick(watermark, emit);
+    }
+
+    /// The clock was set back: what was found until `end` closes, and the rules begin anew, since what they remember of
+    /// their windows is neither past nor present now. What closed, what was held back and the thresholds stay.
+    pub fn clock_set_back(&mut self, end: Timestamp, emit: &mut dyn FnMut(&Change<'_>)) {
+        self.ledger.close_all(end, emit);
+        self.losses.clock_set_back();
+        self.detectors = detectors();
+        self.second = Timestamp::default();
     }
 
     /// Is told the source's counters, about once a second: what was lost, and where.

@@ -47,7 +47,7 @@ impl Detector for Refused {
         let unit = thresholds.repetition.unit(query.edns.is_some());
         let times =
             self.incidents.add(ended, Subject::client(client), &question.qname, unit, &thresholds.repetition);
-        let window = desk.context.servers.window(server, ended, thresholds.repetition.within);
+        let window = desk.context.ground.servers.window(server, ended, thresholds.repetition.within);
         let subject = self.subject(client, server);
         let (severity, confidence) = match times.strength {
             Strength::Single => (Severity::Low, Confidence::Low),

@@ -55,7 +55,7 @@ impl Detector for ResolvConfLimits {
         if lookup.ndots.is_none() || !self.is_due(lookup) {
             return;
         }
-        let Some((read, source)) = desk.context.clients.configuration(&lookup.client) else { return };
+        let Some((read, source)) = desk.context.ground.clients.configuration(&lookup.client) else { return };
         let excess = excess(read, &lookup.fingerprint);
         let Some((worst, severity, confidence)) =
             excess.iter().copied().max_by_key(|(_, severity, _)| *severity)

@@ -111,7 +111,7 @@ impl Detector for SearchAmplification {
             None => self.clients.get_mut(lookup),
         };
         let Some(waste) = waste else { return };
-        waste.add(lookup, name, desk.context.of_lookup, thresholds.within);
+        waste.add(lookup, name, desk.context.ground.of_lookup, thresholds.within);
         if !walked {
             return;
         }
@@ -122,8 +122,8 @@ impl Detector for SearchAmplification {
             return;
         }
         let server = server(lookup);
-        let load =
-            server.map(|server| desk.context.servers.window(server, desk.context.now, thresholds.within));
+        let load = server
+            .map(|server| desk.context.ground.servers.window(server, desk.context.now, thresholds.within));
         let overload = load.is_some_and(is_overloaded);
         let (id, subject) = (FindingId::SearchAmplification, Subject::client(lookup.client));
         // Those before the one that opens it were not told.

@@ -78,7 +78,7 @@ impl Detector for ServFail {
         };
         let known = self.server(server);
         known.add(failure, burst.within);
-        let window = desk.context.servers.window(server, transaction.ended(), burst.within);
+        let window = desk.context.ground.servers.window(server, transaction.ended(), burst.within);
         let times: usize = known.failures.iter().map(|failure| failure.times).sum();
         if known.failures.len() < LOOKUPS
             || times < burst.at_least

@@ -158,7 +158,7 @@ fn judge(id: ClientId, client: &Client, server: IpAddr, transaction: &Transactio
     let of_name = client.lookups().filter(|failure| failure.name == last.name).count() as u64;
     let Some(first) = client.waited_for().map(|failure| failure.sent).min() else { return };
     let repetition = thresholds.repetition;
-    let window = desk.context.servers.window(server, transaction.ended(), repetition.within);
+    let window = desk.context.ground.servers.window(server, transaction.ended(), repetition.within);
     let scope = Scope::of(client, last, window);
     let subject = match scope {
         Scope::Server => Subject::server(server),

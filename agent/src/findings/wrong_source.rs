@@ -34,7 +34,7 @@ impl Detector for WrongSource {
         let at_pod = parties.place.is_some_and(|place| place.kind == InterfaceKind::Pod);
         let judged = parties.at_client() && parties.transport == Transport::Udp && (at_pod || !echo);
         let Some(question) = response.question.as_ref().filter(|_| judged) else { return };
-        let asked = desk.context.fallbacks.asked(parties.client, response.header.id, *time);
+        let asked = desk.context.ground.fallbacks.asked(parties.client, response.header.id, *time);
         let Some(asked) = asked.filter(|asked| !asked.answered && asked.server != parties.server) else {
             return;
         };

@@ -15,13 +15,15 @@ pub struct LookupCounts {
 
 impl LookupCounts {
     /// Every outcome, in the order of a report.
-    pub const OUTCOMES: [LookupOutcome; 6] = [
+    pub const OUTCOMES: [LookupOutcome; 8] = [
         LookupOutcome::Answered,
         LookupOutcome::NxDomain,
         LookupOutcome::NoData,
         LookupOutcome::Error,
         LookupOutcome::Unanswered,
         LookupOutcome::Stopped,
+        LookupOutcome::Unseen,
+        LookupOutcome::Waiting,
     ];
 
     /// Counts a lookup.

@@ -107,3 +107,15 @@ fn a_driver_s_counters_are_read() {
         counters.iter().find(|(name, _)| name == "peer_ifindex").unwrap_or_else(|| panic!("{counters:?}"));
     assert_eq!(found.1.to_string(), peer.trim());
 }
+
+#[test]
+fn a_driver_with_thousands_of_counters_is_read() {
+    needs_root!();
+    let node = Namespace::new("queues");
+    node.run("ip link add wide0 numtxqueues 2000 numrxqueues 2000 type veth peer name wide1");
+    let counters = node.enter(|| statistics("wide0").unwrap()).unwrap();
+    // Five of each receiving queue and four of each sending one, beside the other end's index (drivers/net/veth.c).
+    assert_eq!(counters.len(), 1 + 2000 * (5 + 4), "{:?}", counters.last());
+    let distinct: std::collections::BTreeSet<&String> = counters.iter().map(|(name, _)| name).collect();
+    assert_eq!(distinct.len(), counters.len());
+}

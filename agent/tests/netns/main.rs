@@ -16,6 +16,7 @@ mod losses;
 mod neighbours;
 mod node;
 mod recording;
+mod serve;
 mod shadow_cache;
 mod streams;
 

@@ -1,8 +1,9 @@
-//! One lookup while it is open: which queries belong to it, and when it is over.
+//! One lookup while it is open: which queries belong to it, and what came of them.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::ending::{Types, Wait};
 use super::walk::{Knowledge, Step, Strength, Walk};
 use crate::capture::frame::Timestamp;
 use crate::correlate::fingerprint::Fingerprint;
@@ -10,7 +11,6 @@ use crate::correlate::lookups::{Answer, Ask, Candidate, Lookup, LookupOutcome, R
 use crate::correlate::resolv_conf::SearchSource;
 use crate::correlate::{ClientId, Parties, Sent};
 use crate::dns::{Name, Question, RecordType, Response};
-use crate::packet::Transport;
 
 /// Names that are kept of one lookup: kubelet allows 32 domains (facts.md section 4).
 const MAX_CANDIDATES: usize = 34;
@@ -24,46 +24,6 @@ const GO_RETRY: RangeInclusive<Duration> = Duration::from_millis(4500)..=Duratio
 const AT_ONCE: Duration = Duration::from_millis(5);
 /// A stub resolver that goes on without an answer has waited so long: from `timeout:1` of resolv.conf(5) to glibc's 5 s.
 const GIVEN_UP: RangeInclusive<Duration> = Duration::from_millis(900)..=Duration::from_secs(6);
-
-/// What an open lookup waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wait {
-    /// The other type of a pair, another server's answer, glibc's repetition: 50 ms.
-    Grace,
-    /// The next candidate: 1 s (facts.md section 3.2).
-    Next,
-    /// TCP after a truncated response: 2 s (facts.md section 3.1).
-    Tcp,
-    /// The same query once more after an error: musl, which takes none for an answer, asks again after 2.5 s
-    /// (facts.md section 1.1).
-    Retry,
-}
-
-impl Wait {
-    /// How many there are.
-    pub(super) const COUNT: usize = 4;
-
-    /// How long.
-    pub(super) const fn length(self) -> Duration {
-        match self {
-            Self::Grace => Duration::from_millis(50),
-            Self::Next => Duration::from_secs(1),
-            Self::Tcp => Duration::from_secs(2),
-            Self::Retry => Duration::from_secs(3),
-        }
-    }
-}
-
-/// Where a lookup stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stand {
-    /// A query waits for its response.
-    Waiting,
-    /// It may be over after a wait.
-    After(Wait),
-    /// Nothing more can come.
-    Over,
-}
 
 /// Where a query belongs in a lookup.
 #[derive(Clone, Copy, Debug)]
@@ -100,11 +60,14 @@ pub(super) struct Open {
     pub(super) last: Timestamp,
     /// When it was last looked whether it hangs.
     pub(super) checked: Timestamp,
-    walk: Walk,
+    /// How far the search list was walked.
+    pub(super) walk: Walk,
+    /// All candidates were asked at once (BusyBox nslookup).
+    pub(super) burst: bool,
+    /// There were more transactions than are kept.
+    pub(super) crowded: bool,
     /// Transactions that are kept.
     asks: usize,
-    /// All candidates were asked at once (BusyBox nslookup).
-    burst: bool,
 }
 
 impl Open {
@@ -126,7 +89,7 @@ impl Open {
             base,
             candidates,
             winner: None,
-            outcome: LookupOutcome::Unanswered,
+            outcome: LookupOutcome::Waiting,
             started: sent.time,
             ended: sent.time,
             queries: 1,
@@ -147,8 +110,9 @@ impl Open {
             last: sent.time,
             checked: sent.time,
             walk,
-            asks: 1,
             burst: false,
+            crowded: false,
+            asks: 1,
         }
     }
 
@@ -206,6 +170,7 @@ impl Open {
         match fit {
             Fit::Same(index) => {
                 if self.asks >= MAX_ASKS {
+                    self.crowded = true;
                     return None;
                 }
                 let candidate = self.lookup.candidates.get_mut(index)?;
@@ -338,173 +303,6 @@ impl Open {
         for candidate in &mut self.lookup.candidates {
             candidate.as_is = false;
         }
-    }
-
-    /// Where it stands after a response came, or waiting for one ended.
-    pub(super) fn stand(&self) -> Stand {
-        let Some(last) = self.lookup.candidates.last() else { return Stand::Over };
-        let types = Types::of(last);
-        if types.open || self.burst && self.lookup.candidates.iter().any(|other| Types::of(other).open) {
-            return Stand::Waiting;
-        }
-        if types.truncated {
-            return Stand::After(Wait::Tcp);
-        }
-        if types.any(Verdict::ServFail) || types.any(Verdict::Error) {
-            return Stand::After(Wait::Retry);
-        }
-        if types.any(Verdict::Answer) {
-            let whole = types.is_whole() && !types.any(Verdict::NxDomain);
-            let quiet = last.asks.iter().all(|ask| ask.answer().is_some_and(|answer| !answer.truncated));
-            return if whole && quiet { Stand::Over } else { Stand::After(Wait::Grace) };
-        }
-        if types.is_negative() { Stand::After(Wait::Next) } else { Stand::After(Wait::Grace) }
-    }
-
-    /// The lookup, with what only its end tells. `cut`: it did not end by itself, so nobody knows what would have come.
-    pub(super) fn end(self, cut: bool) -> (Lookup, Walk) {
-        let Self { mut lookup, walk, burst, .. } = self;
-        let last = lookup.candidates.len().saturating_sub(1);
-        let answers = |candidate: &Candidate| Types::of(candidate).any(Verdict::Answer);
-        lookup.winner = match lookup.candidates.iter().position(answers) {
-            // Of candidates that were asked one after another, what was not the last was not taken for an answer.
-            Some(index) if burst || index == last => Some(index),
-            Some(_) if lookup.candidates.last().is_some_and(answers) => Some(last),
-            _ => None,
-        };
-        lookup.outcome = outcome(&lookup);
-        if let Some(winner) = lookup.winner {
-            let of_winner = lookup.candidates.get(winner).map_or(0, Candidate::messages);
-            let kept: u32 = lookup.candidates.iter().map(Candidate::messages).sum();
-            lookup.wasted = kept.saturating_sub(of_winner);
-        }
-        let off_list = walk.stepped && walk.position.is_none() && walk.known.search.is_some();
-        lookup.source = match walk.known.source {
-            SearchSource::Unknown if walk.stepped => SearchSource::Inferred,
-            _ if off_list => SearchSource::Inferred,
-            source => source,
-        };
-        lookup.search = walk.known.search.clone();
-        let walked = !walk.as_is && (walk.position.is_some() || lookup.candidates.len() > 2);
-        let stopped = walked && !walk.ambiguous && !burst && !cut && stops(lookup.candidates.last());
-        if lookup.outcome == LookupOutcome::NoData && stopped {
-            lookup.outcome = LookupOutcome::Stopped;
-            lookup.remaining = remaining(&lookup, &walk);
-        }
-        (lookup, walk)
-    }
-}
-
-/// What would have come after the last candidate.
-fn remaining(lookup: &Lookup, walk: &Walk) -> Vec<Name> {
-    let search = lookup.search.as_deref().unwrap_or_default();
-    let behind = walk.position.and_then(|position| search.get(position + 1..)).unwrap_or_default();
-    let mut remaining: Vec<Name> = behind.iter().filter_map(|domain| lookup.base.below(domain)).collect();
-    remaining.push(lookup.base.clone());
-    remaining
-}
-
-/// Is it a pair after which musl asks no more (facts.md section 1.2)? NXDOMAIN for A is no end to any version.
-fn stops(last: Option<&Candidate>) -> bool {
-    let Some(last) = last else { return false };
-    let mut answers = last.asks.iter().filter_map(Ask::answer);
-    let exists = match last.result(RecordType::A) {
-        Some(verdict) => verdict == Verdict::NoData,
-        None => !last.asked(RecordType::A),
-    };
-    // What a truncated response left out nobody knows.
-    exists && !answers.any(|answer| answer.truncated)
-}
-
-fn outcome(lookup: &Lookup) -> LookupOutcome {
-    if lookup.winner.is_some() {
-        return LookupOutcome::Answered;
-    }
-    let Some(last) = lookup.candidates.last() else { return LookupOutcome::Unanswered };
-    let types = Types::of(last);
-    if types.any(Verdict::ServFail) || types.any(Verdict::Error) {
-        LookupOutcome::Error
-    } else if !types.is_negative() {
-        LookupOutcome::Unanswered
-    } else if types.any(Verdict::NoData) {
-        LookupOutcome::NoData
-    } else {
-        LookupOutcome::NxDomain
-    }
-}
-
-/// The results of one candidate by type: A and AAAA, or the one type that it was asked for.
-struct Types {
-    results: [Option<Option<Verdict>>; 2],
-    /// A query waits whose type has no usable response yet.
-    open: bool,
-    /// A type has only truncated responses.
-    truncated: bool,
-    /// It is asked for A or AAAA.
-    addresses: bool,
-}
-
-/// What one type was answered, of all servers and tries.
-#[derive(Clone, Copy, Default)]
-struct Heard {
-    asked: bool,
-    waits: bool,
-    usable: bool,
-    /// A usable response is whole.
-    whole: bool,
-    over_tcp: bool,
-    /// As [`Candidate::result`] has it: the least rank is heard.
-    best: Option<((bool, bool, Timestamp), Verdict)>,
-}
-
-impl Heard {
-    fn add(&mut self, ask: &Ask) {
-        self.asked = true;
-        self.over_tcp |= ask.transport == Transport::Tcp;
-        self.waits |= ask.reply == Reply::Waiting;
-        let Reply::Answered(answer) = &ask.reply else { return };
-        let usable = answer.is_usable();
-        self.usable |= usable;
-        self.whole |= usable && !answer.truncated;
-        let rank = (!usable, answer.truncated, answer.at);
-        if self.best.is_none_or(|(best, _)| rank < best) {
-            self.best = Some((rank, answer.verdict));
-        }
-    }
-}
-
-impl Types {
-    /// In one pass: nearly all have two asks, and this is looked at with every message.
-    fn of(candidate: &Candidate) -> Self {
-        let [mut others, mut aaaa] = [Heard::default(); 2];
-        let mut addresses = false;
-        for ask in &candidate.asks {
-            addresses |= matches!(ask.qtype, RecordType::A | RecordType::AAAA);
-            if ask.qtype == RecordType::AAAA { aaaa.add(ask) } else { others.add(ask) }
-        }
-        let heard = [others, aaaa];
-        Self {
-            results: heard.map(|heard| heard.asked.then_some(heard.best.map(|(_, verdict)| verdict))),
-            open: heard.iter().any(|heard| heard.waits && !heard.whole),
-            // A truncated response is used by some; who asks again over TCP waits for that.
-            truncated: heard.iter().any(|heard| heard.usable && !heard.whole && !heard.over_tcp),
-            addresses,
-        }
-    }
-
-    fn any(&self, verdict: Verdict) -> bool {
-        self.results.iter().flatten().flatten().any(|result| *result == verdict)
-    }
-
-    /// Both of a pair are there, or the one that is asked for of another type.
-    fn is_whole(&self) -> bool {
-        !self.addresses || self.results.iter().all(Option::is_some)
-    }
-
-    /// All are NXDOMAIN or NODATA.
-    fn is_negative(&self) -> bool {
-        let negative = |result: &Option<Verdict>| matches!(result, Some(Verdict::NxDomain | Verdict::NoData));
-        self.results.iter().flatten().all(negative)
     }
 }
 

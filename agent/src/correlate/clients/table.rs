@@ -6,7 +6,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::open::{Open, Wait};
+use super::ending::Wait;
+use super::open::Open;
 use crate::capture::frame::Timestamp;
 use crate::maps::Map;
 
@@ -179,11 +180,11 @@ impl Table {
                 }
             }
         }
-        self.forgotten(watermark)
+        None
     }
 
     /// The oldest, where nothing was heard of it for too long; else it goes behind the others once in a while.
-    fn forgotten(&mut self, watermark: Timestamp) -> Option<Slot> {
+    pub(super) fn forgotten(&mut self, watermark: Timestamp) -> Option<Slot> {
         let slot = self.all.oldest;
         let entry = self.entries.get_mut(slot as usize)?.as_mut()?;
         if watermark.since(entry.open.checked) < FORGOTTEN {

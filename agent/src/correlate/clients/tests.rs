@@ -1,5 +1,7 @@
 //! How queries are folded into lookups: whole sequences, told as one line per lookup.
 
+mod outcomes;
+
 use std::net::SocketAddr;
 
 use super::*;
@@ -85,6 +87,18 @@ impl Bench {
         };
         correlator.tick(time, &mut |event| clients.event(&event, &mut emit));
         clients.tick(time, &mut emit);
+    }
+
+    /// The capture ends.
+    fn finish(&mut self, millis: f64) {
+        let time = Timestamp::from_nanos((millis * 1e6) as u64);
+        let Self { correlator, clients, said, lookups } = self;
+        let mut emit = |lookup: Lookup| {
+            said.push(tell(&lookup));
+            lookups.push(lookup);
+        };
+        correlator.finish(time, &mut |event| clients.event(&event, &mut emit));
+        clients.finish(time, &mut emit);
     }
 }
 

@@ -24,7 +24,7 @@ const TOLD: usize = 5;
 const EXAMPLE: usize = 8;
 /// Segments that are remembered, to know their copies by.
 const MAX_SEGMENTS: usize = 64;
-/// A copy comes within this time (design.md "Vantage").
+/// A copy comes within this time: forwarding within a node takes far less.
 const COPY: Duration = Duration::from_millis(5);
 
 /// Who spent how much.

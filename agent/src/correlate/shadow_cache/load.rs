@@ -47,6 +47,11 @@ impl Load {
         }
         (self.peak, self.peak_left)
     }
+
+    /// Forgets the windows, when the clock no longer goes with them; not the busiest.
+    pub(super) fn forget(&mut self) {
+        self.windows.clear();
+    }
 }
 
 #[cfg(test)]
@@ -75,5 +80,17 @@ mod tests {
         assert_eq!(load.add(late, false), (1, 1));
         assert_eq!(load.add(Timestamp::from_nanos(1_000_000_000), false), (1, 1));
         assert_eq!(load.add(late, false), (2, 2));
+    }
+
+    #[test]
+    fn what_was_forgotten_is_still_the_busiest() {
+        let mut load = Load::default();
+        let time = Timestamp::from_nanos(5_000_000_000_000);
+        assert_eq!(load.add(time, false), (1, 1));
+        assert_eq!(load.add(time, true), (2, 1));
+        load.forget();
+        assert_eq!(load.add(time, true), (2, 1));
+        assert_eq!(load.add(time, false), (2, 1));
+        assert_eq!(load.add(time, false), (3, 2));
     }
 }
