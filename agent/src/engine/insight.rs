@@ -15,7 +15,7 @@ use crate::correlate::resolv_conf::{ResolvConf, SearchSource};
 use crate::correlate::servers::Servers;
 use crate::correlate::shadow_cache::ShadowCache;
 use crate::correlate::what_if::WhatIf;
-use crate::findings::{Findings, Ground, Shown, Thresholds, is_ordinary};
+use crate::findings::{Blind, Findings, Ground, Shown, Thresholds, is_ordinary};
 use crate::tally::LookupCounts;
 
 /// What is configured of it.
@@ -102,6 +102,18 @@ impl Insight {
     /// What was found.
     pub fn findings(&self) -> &Findings {
         &self.findings
+    }
+
+    /// Every rule that could not look, or not at everything; `queries`: how many were seen.
+    pub fn blind(&self, queries: u64) -> Vec<Blind> {
+        let ground = Ground {
+            servers: &self.servers,
+            what_if: &self.what_if,
+            cache: self.cache.savings(),
+            clients: &self.clients,
+            fallbacks: &self.fallbacks,
+        };
+        self.findings.blind(ground, queries)
     }
 
     /// Takes what the correlator said.

@@ -11,7 +11,7 @@ use super::evidence::{percent, ratio, share};
 use super::remedies::{count, remedy};
 use super::thresholds::UselessAaaa;
 use super::{
-    Confidence, Desk, Details, Detector, FindingId, Remedy, RemedyPlace, Severity, Sighting, Subject,
+    Confidence, Desk, Details, Detector, FindingId, Outlook, Remedy, RemedyPlace, Severity, Sighting, Subject,
 };
 use crate::capture::frame::Timestamp;
 use crate::correlate::ClientId;
@@ -25,6 +25,8 @@ const MAX_CLIENTS: usize = 4096;
 #[derive(Default)]
 pub(super) struct UnusedAaaa {
     clients: LinkedHashMap<ClientId, Sum>,
+    /// A client was followed for long enough once.
+    looked: bool,
 }
 
 /// What one client asked since `since`.
@@ -91,6 +93,7 @@ impl Detector for UnusedAaaa {
         if lookup.ended.since(sum.since) < rule.within {
             return;
         }
+        self.looked = true;
         let over = std::mem::replace(sum, Sum::new(lookup.ended));
         if over.is_waste(&rule) {
             let sighting = Sighting {
@@ -103,6 +106,11 @@ impl Detector for UnusedAaaa {
             };
             desk.raise(sighting, || details(lookup.client, &over));
         }
+    }
+
+    fn blind(&self, outlook: &Outlook<'_>) -> Option<String> {
+        let minutes = outlook.thresholds.useless_aaaa.within.as_secs() / 60;
+        (!self.looked).then(|| format!("no client was watched for {minutes} minutes, which it takes"))
     }
 }
 
