@@ -124,6 +124,99 @@ input.
     );
 }
 
+/// A capture that ends 4 s after the last of so many queries, 1 s apart, of which only the first was answered; its answer
+/// is whole, or truncated. A query of another client, with its answer, stands at the end.
+fn open(queries: u32, flags: &[u8]) -> Vec<u8> {
+    let mut capture = lame(0);
+    let (client, other, server) = ([10, 0, 0, 1], [10, 0, 0, 3], [10, 0, 0, 2]);
+    let message = |id: u32, flags: &[u8]| {
+        let id = (id as u16).to_be_bytes();
+        [&id[..], flags, b"\0\x01\0\0\0\0\0\0\x04host\x04corp\x04test\0\0\x01\0\x01"].concat()
+    };
+    for number in 0..queries {
+        let ports = [40_000 + number as u16, 53];
+        capture.extend(record(1_700_000_000 + number, 0, client, server, ports, &message(number, b"\x01\0")));
+        if number == 0 {
+            capture.extend(record(1_700_000_000, 900, server, client, [53, 40_000], &message(0, flags)));
+        }
+    }
+    let end = 1_700_000_000 + queries + 3;
+    capture.extend(record(end, 0, other, server, [40_000, 53], &message(9, b"\x01\0")));
+    capture.extend(record(end, 900, server, other, [53, 40_000], &message(9, b"\x81\x83")));
+    capture
+}
+
+#[test]
+fn what_was_open_at_the_end_is_told_and_not_called_absent() {
+    let report = |capture: &[u8]| {
+        let output = nslookout(&["diagnose", "-r", "-"], capture);
+        assert_eq!(output.status.code(), Some(0));
+        text(&output.stdout)
+    };
+    let told = report(&open(3, b"\x81\x83"));
+    let expected = "\
+Nothing wrong was found, as far as can be told, in 4 queries (4 lookups) from
+22:13:20 to 22:13:26, standard input.
+2 queries still waited for an answer when the capture ended. The oldest was 5.0
+s old: 10.0.0.1 had asked 10.0.0.2 for A of host.corp.test. So unanswered cannot
+be judged for them.
+
+Could not look for, or not everywhere:
+  unanswered: 2 queries still waited for an answer when the capture ended.
+  resolv-conf-limits: no --resolv-conf told how a client that was seen is
+    configured.
+  unused-aaaa: no client was watched for 10 minutes, which it takes.
+Looked for and not found: truncated-no-tcp,";
+    assert!(told.starts_with(expected), "{told}");
+    assert!(!told.split_once("not found:").unwrap().1.contains("unanswered"), "{told}");
+    assert!(report(&open(2, b"\x81\x83")).contains("1 query still waited for an answer"));
+    // Everything was answered, and one is enough to know that nothing is open.
+    let told = report(&open(1, b"\x81\x83"));
+    assert!(told.starts_with("Nothing wrong was found in 2 queries (2 lookups)"), "{told}");
+    assert!(told.contains(" unanswered,"), "{told}");
+
+    let output = nslookout(&["diagnose", "-r", "-", "-o", "json"], &open(3, b"\x81\x83"));
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let waiting = &document["unfinished"]["waiting"];
+    assert_eq!((&waiting["count"], &waiting["worst"]["client"]), (&2.into(), &"10.0.0.1".into()));
+    assert_eq!((&waiting["worst"]["server"], &waiting["worst"]["qtype"]), (&"10.0.0.2".into(), &"A".into()));
+    assert_eq!(waiting["worst"]["waited_ns"], 5_000_900_000_u64);
+    // A file has no more to give.
+    assert_eq!(document["unfinished"]["enough_ns"], Value::Null);
+    assert_eq!(document["unfinished"]["truncated"]["count"], 0);
+    assert!(!document["not_found"].as_array().unwrap().contains(&"unanswered".into()));
+    let first = &document["not_judged"][0];
+    assert_eq!(first["id"], "unanswered");
+    assert_eq!(first["reason"], "2 queries still waited for an answer when the capture ended");
+}
+
+#[test]
+fn a_truncated_answer_at_the_end_is_told() {
+    // TC is in it, and the other client's query 4 s later ends what is waited for.
+    let truncated = open(1, b"\x83\x80");
+    let [header, record] = [24, 16];
+    let length = |at: usize| u32::from_le_bytes(truncated[at + 8..at + 12].try_into().unwrap()) as usize;
+    let second = header + record + length(header);
+    let cut = &truncated[..second + record + length(second)];
+    let told = text(&nslookout(&["diagnose", "-r", "-"], cut).stdout);
+    assert!(
+        told.contains("What followed 1 truncated answer was not seen. The oldest was 0.00 ms old:"),
+        "{told}"
+    );
+    assert!(told.contains("\n  truncated-no-tcp: there is one truncated answer"), "{told}");
+    assert!(!told.split_once("not found:").unwrap().1.contains("truncated-no-tcp"), "{told}");
+}
+
+#[test]
+fn where_nothing_came_nothing_was_looked_for() {
+    let told = text(&nslookout(&["diagnose", "-r", "-"], &lame(0)).stdout);
+    assert!(told.ends_with("Could not look for anything: no query was seen.\n"), "{told}");
+    let output = nslookout(&["diagnose", "-r", "-", "-o", "json"], &lame(0));
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["not_found"], serde_json::json!([]));
+    assert_eq!(document["not_judged"].as_array().unwrap().len(), 24);
+}
+
 #[test]
 fn the_document_has_every_member() {
     let output = nslookout(&["diagnose", "-r", "-", "-o", "json"], &lame(3));
@@ -145,7 +238,10 @@ fn the_document_has_every_member() {
     assert_eq!(finding["remedies"][0]["place"], "server");
     assert_eq!(finding["page"], "docs/findings/lame-nodata.md");
     let not_found = document["not_found"].as_array().unwrap();
-    assert_eq!(not_found.len(), 23);
+    let not_judged: Vec<&Value> =
+        document["not_judged"].as_array().unwrap().iter().map(|blind| &blind["id"]).collect();
+    assert_eq!(not_judged, ["resolv-conf-limits", "unused-aaaa"]);
+    assert_eq!(not_found.len(), 21);
     assert!(!not_found.contains(&"lame-nodata".into()));
     assert_eq!(document["held_back"], serde_json::json!([]));
     let [fingerprint] = document["fingerprints"].as_array().unwrap().as_slice() else { panic!("{document}") };

@@ -117,7 +117,8 @@ fn read(bytes: &[u8]) -> Option<u64> {
     let insight = engine.insight().unwrap();
     let judged = Judged { insight, names: &names };
     summary(engine.tally(), Some(&judged), &report, &TimeZone::UTC).lines().for_each(assert_printable);
-    let diagnosis = Diagnosis { source: &report, engine: &engine, insight, names: &names, file: None };
+    let diagnosis =
+        Diagnosis { source: &report, engine: &engine, insight, names: &names, file: None, enough: None };
     diagnosis.text(&TimeZone::UTC, false).lines().for_each(assert_printable);
     if let Some(counters) = &counters {
         let time = source.recorded().latest().unwrap_or_default();

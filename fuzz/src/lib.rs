@@ -94,7 +94,7 @@ impl Screen {
         let Some(insight) = engine.insight() else { return };
         let judged = Judged { insight, names: &self.names };
         assert_lines_printable(&summary(engine.tally(), Some(&judged), source, &TimeZone::UTC));
-        let report = Diagnosis { source, engine, insight, names: &self.names, file: None };
+        let report = Diagnosis { source, engine, insight, names: &self.names, file: None, enough: None };
         assert_lines_printable(&report.text(&TimeZone::UTC, false));
         assert_printable(&report.json().to_string());
     }

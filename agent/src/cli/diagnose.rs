@@ -28,6 +28,7 @@ const FOUND: u8 = 1;
 pub(super) fn run(args: &DiagnoseArgs) -> Result<ExitCode> {
     let mut engine = args.matching.engine(&args.live, TallyLimits::default());
     engine.insight = Some(args.judge.config(&args.live)?);
+    let patience = engine.limits.longest;
     let stop = Arc::default();
     let file = args.read.as_deref().map(|path| Source::file_until(path, &stop)).transpose()?;
     let signals = Signals::catch(stop).context("failed to catch signals")?;
@@ -50,6 +51,8 @@ pub(super) fn run(args: &DiagnoseArgs) -> Result<ExitCode> {
         insight,
         names: &listener.names,
         file: args.read.as_deref().and_then(std::path::Path::to_str),
+        // However often a query is sent again, this long after its first send it is judged.
+        enough: longest.map(|longest| longest + patience),
     };
     print(args, &diagnosis).context("failed to write to standard output")?;
     let worst = diagnosis.findings().iter().map(|finding| finding.severity).max();

@@ -64,7 +64,8 @@ enum Command {
     Watch(WatchArgs),
     /// Capture for a while, or read a file, and tell what is wrong, for whom, and what to change
     ///
-    /// Exit status: 0 where nothing as bad as --fail-on was found, 1 where it was, 2 when it could not run.
+    /// Exit status: 0 where nothing as bad as --fail-on was found, 1 where it was, 2 when it could not run. What was still open at
+    /// the end, or could not be looked for, is told in the report and does not change it.
     Diagnose(DiagnoseArgs),
     /// Run as an agent: /metrics, /healthz and /readyz over HTTP
     Serve(ServeArgs),

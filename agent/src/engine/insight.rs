@@ -15,7 +15,7 @@ use crate::correlate::resolv_conf::{ResolvConf, SearchSource};
 use crate::correlate::servers::Servers;
 use crate::correlate::shadow_cache::ShadowCache;
 use crate::correlate::what_if::WhatIf;
-use crate::findings::{Findings, Ground, Shown, Thresholds, is_ordinary};
+use crate::findings::{Blind, Findings, Ground, Shown, Thresholds, is_ordinary};
 use crate::tally::LookupCounts;
 
 /// What is configured of it.
@@ -127,6 +127,11 @@ impl Insight {
     /// What was found.
     pub fn findings(&self) -> &Findings {
         &self.findings
+    }
+
+    /// Every rule that could not look, or not at everything; `queries`: how many were seen.
+    pub fn blind(&self, queries: u64) -> Vec<Blind> {
+        self.findings.blind(self.rooms.ground(), queries)
     }
 
     /// Takes what the correlator said.

@@ -16,7 +16,8 @@ use super::example::of_sent;
 use super::remedies::{count, remedy, text};
 use super::thresholds::LinkLocalLimit;
 use super::{
-    Confidence, Context, Desk, Details, Detector, FindingId, Remedy, RemedyPlace, Severity, Sighting, Subject,
+    Confidence, Context, Desk, Details, Detector, FindingId, Outlook, Remedy, RemedyPlace, Severity,
+    Sighting, Subject,
 };
 use crate::capture::frame::Timestamp;
 use crate::correlate::linklocal::{Egress, LinkLocalSecond, Spender};
@@ -89,6 +90,13 @@ impl Detector for LinkLocalRate {
                 past.over = None;
             }
         }
+    }
+
+    fn blind(&self, outlook: &Outlook<'_>) -> Option<String> {
+        let asked = outlook.ground.cache.linklocal_peak > 0;
+        (asked && self.past.is_empty()).then(|| {
+            "queries to link-local resolvers were seen, but none leaving by an uplink, where the limit counts".to_owned()
+        })
     }
 }
 

@@ -6,6 +6,7 @@
 //! A rule that rests on "nothing followed" asks [`Desk::lost`] how many packets were lost there and then, and fires only
 //! where its evidence exceeds its threshold plus that; else it says so with [`Desk::hold_back`].
 
+mod blind;
 mod cluster;
 mod conntrack_race;
 mod deep_cname;
@@ -59,6 +60,7 @@ use crate::correlate::{ClientId, Event, Outcome};
 use crate::dns::Rcode;
 
 pub use crate::correlate::fingerprint::Confidence;
+pub use blind::{Blind, Open, OpenQuery, Outlook, Unfinished};
 pub use finding::{
     Change, Details, Finding, FindingId, Measure, Packet, Quantity, Remedy, RemedyPlace, Severity, Subject,
     UnknownFinding,
@@ -102,6 +104,11 @@ pub trait Detector: Send {
 
     /// The capture is over: nothing that was waited for will come.
     fn end(&mut self, _desk: &mut Desk<'_>) {}
+
+    /// Why it could not look, or not at everything, where that is so: what was not looked at is not called absent.
+    fn blind(&self, _outlook: &Outlook<'_>) -> Option<String> {
+        None
+    }
 }
 
 /// Every rule, in the order in which a report looks through them: by the harm they may do.
@@ -246,6 +253,7 @@ pub struct Findings {
     thresholds: Thresholds,
     ledger: Ledger,
     losses: Losses,
+    unfinished: Unfinished,
     /// When the rules were last told that a second is over.
     second: Timestamp,
 }
@@ -296,8 +304,8 @@ impl Findings {
     /// With nothing found yet.
     pub fn new(thresholds: Thresholds) -> Self {
         let ledger = Ledger::new(thresholds.close_after);
-        let losses = Losses::default();
-        Self { detectors: detectors(), thresholds, ledger, losses, second: Timestamp::default() }
+        let (losses, unfinished) = (Losses::default(), Unfinished::default());
+        Self { detectors: detectors(), thresholds, ledger, losses, unfinished, second: Timestamp::default() }
     }
 
     /// What was found, and what was held back.
@@ -323,6 +331,7 @@ impl Findings {
         ground: Ground<'_>,
         emit: &mut dyn FnMut(&Change<'_>),
     ) {
+        self.unfinished.note(now, shown);
         let context = Context { now, thresholds: &self.thresholds, ground };
         let mut desk = Desk { context, losses: &self.losses, ledger: &mut self.ledger, emit };
         for detector in &mut self.detectors {

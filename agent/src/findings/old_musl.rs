@@ -9,7 +9,7 @@ use hashlink::LinkedHashMap;
 
 use super::example::of_lookup;
 use super::remedies::{count, newer_image, text};
-use super::{Confidence, Desk, Details, Detector, FindingId, Severity, Sighting, Subject};
+use super::{Confidence, Desk, Details, Detector, FindingId, Outlook, Severity, Sighting, Subject};
 use crate::capture::frame::Timestamp;
 use crate::correlate::fingerprint::Stub;
 use crate::correlate::lookups::Lookup;
@@ -76,6 +76,22 @@ impl Detector for OldMusl {
             count: 1,
         };
         desk.raise(sighting, || self.details(lookup));
+    }
+
+    fn blind(&self, outlook: &Outlook<'_>) -> Option<String> {
+        let fingerprints = outlook.ground.clients.fingerprints();
+        let unsure = fingerprints.iter().filter(|(_, fingerprint)| match fingerprint.stub {
+            Stub::Musl => true,
+            Stub::MuslBefore124 => fingerprint.confidence < Confidence::High,
+            _ => false,
+        });
+        match unsure.count() {
+            0 => None,
+            1 => Some("one client asks as musl does, and shows too few pairs of A and AAAA to be sure of its version".into()),
+            count => Some(format!(
+                "{count} clients ask as musl does, and show too few pairs of A and AAAA to be sure of their version"
+            )),
+        }
     }
 }
 

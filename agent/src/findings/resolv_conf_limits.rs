@@ -10,7 +10,8 @@ use hashlink::LinkedHashMap;
 use super::example::of_lookup;
 use super::remedies::{count, remedy, text};
 use super::{
-    Confidence, Desk, Details, Detector, FindingId, Measure, Remedy, RemedyPlace, Severity, Sighting, Subject,
+    Confidence, Desk, Details, Detector, FindingId, Measure, Outlook, Remedy, RemedyPlace, Severity,
+    Sighting, Subject,
 };
 use crate::capture::frame::Timestamp;
 use crate::correlate::ClientId;
@@ -71,6 +72,12 @@ impl Detector for ResolvConfLimits {
             count: 1,
         };
         desk.raise(sighting, || details(lookup, read, source, worst, &excess));
+    }
+
+    fn blind(&self, _outlook: &Outlook<'_>) -> Option<String> {
+        self.clients
+            .is_empty()
+            .then(|| "no --resolv-conf told how a client that was seen is configured".to_owned())
     }
 }
 

@@ -10,8 +10,8 @@ use super::example::of_fallback;
 use super::incidents::{Incidents, Times};
 use super::remedies::{count, newer_image, remedy, text};
 use super::{
-    Confidence, Desk, Details, Detector, FindingId, Measure, Remedy, RemedyPlace, Severity, Sighting,
-    Strength, Subject,
+    Confidence, Desk, Details, Detector, FindingId, Measure, Outlook, Remedy, RemedyPlace, Severity,
+    Sighting, Strength, Subject,
 };
 use crate::capture::frame::Timestamp;
 use crate::correlate::ClientId;
@@ -45,6 +45,13 @@ impl Detector for TruncatedNoTcp {
             Then::Nothing if is_meant(fallback, desk) => self.nothing(fallback, desk),
             Then::Nothing | Then::OtherServer | Then::Unknown => {}
         }
+    }
+
+    fn blind(&self, outlook: &Outlook<'_>) -> Option<String> {
+        outlook.unfinished.truncated.told(
+            "there is one truncated answer of which it was not seen what followed",
+            "answers were truncated of which it was not seen what followed",
+        )
     }
 }
 

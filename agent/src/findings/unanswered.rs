@@ -14,8 +14,8 @@ use super::evidence::{percent, share};
 use super::example::of_transaction;
 use super::remedies::{count, remedy, text};
 use super::{
-    Confidence, Desk, Details, Detector, FindingId, Remedy, RemedyPlace, Severity, Sighting, Strength,
-    Subject, incidents,
+    Confidence, Desk, Details, Detector, FindingId, Outlook, Remedy, RemedyPlace, Severity, Sighting,
+    Strength, Subject, incidents,
 };
 use crate::capture::frame::Timestamp;
 use crate::correlate::lookups::Lookup;
@@ -80,6 +80,13 @@ impl Detector for Unanswered {
             Event::Orphan { stray, .. } | Event::Late { stray, .. } => self.stray(stray),
             Event::Opened(_) | Event::Retransmitted(_) | Event::Copy | Event::Evicted { .. } => {}
         }
+    }
+
+    fn blind(&self, outlook: &Outlook<'_>) -> Option<String> {
+        outlook.unfinished.waiting.told(
+            "one query still waited for its answer when the capture ended",
+            "queries still waited for an answer when the capture ended",
+        )
     }
 }
 

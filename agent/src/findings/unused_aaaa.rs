@@ -10,7 +10,7 @@ use super::followed::Followed;
 use super::remedies::{count, remedy};
 use super::thresholds::UselessAaaa;
 use super::{
-    Confidence, Desk, Details, Detector, FindingId, Remedy, RemedyPlace, Severity, Sighting, Subject,
+    Confidence, Desk, Details, Detector, FindingId, Outlook, Remedy, RemedyPlace, Severity, Sighting, Subject,
 };
 use crate::capture::frame::Timestamp;
 use crate::correlate::ClientId;
@@ -21,6 +21,8 @@ use crate::dns::RecordType;
 #[derive(Default)]
 pub(super) struct UnusedAaaa {
     clients: Followed<Sum>,
+    /// A client was followed for long enough once.
+    looked: bool,
 }
 
 /// What one client asked since `since`.
@@ -79,6 +81,7 @@ impl Detector for UnusedAaaa {
         if lookup.ended.since(sum.since) < rule.within {
             return;
         }
+        self.looked = true;
         let over = std::mem::replace(sum, Sum::new(lookup.ended));
         if over.is_waste(&rule) {
             let sighting = Sighting {
@@ -91,6 +94,11 @@ impl Detector for UnusedAaaa {
             };
             desk.raise(sighting, || details(lookup.client, &over));
         }
+    }
+
+    fn blind(&self, outlook: &Outlook<'_>) -> Option<String> {
+        let minutes = outlook.thresholds.useless_aaaa.within.as_secs() / 60;
+        (!self.looked).then(|| format!("no client was watched for {minutes} minutes, which it takes"))
     }
 }
 

@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::Diagnosis;
 use crate::export::findings::json as findings_json;
-use crate::export::json::time;
-use crate::findings::{Finding, FindingId, HeldBack};
+use crate::export::json::{nanos, time};
+use crate::findings::{Finding, FindingId, HeldBack, Open};
 
 impl Diagnosis<'_> {
     /// The document.
@@ -13,7 +13,9 @@ impl Diagnosis<'_> {
         let findings = self.findings();
         let (from, to) = self.span().unzip();
         let ledger = self.insight.findings().ledger();
-        let not_found: Vec<&str> = self.not_found(&findings).into_iter().map(FindingId::as_str).collect();
+        let blind = self.blind();
+        let not_found: Vec<&str> =
+            self.not_found(&findings, &blind).into_iter().map(FindingId::as_str).collect();
         json!({
             "source": self.source.name,
             "from": from.map(time),
@@ -23,12 +25,40 @@ impl Diagnosis<'_> {
             "trouble": self.source.trouble,
             "findings": findings.iter().map(|finding: &Finding| findings_json::finding(finding, self.names)).collect::<Vec<_>>(),
             "not_found": not_found,
+            "not_judged": blind
+                .iter()
+                .map(|blind| json!({ "id": blind.id.as_str(), "reason": blind.reason }))
+                .collect::<Vec<_>>(),
+            "unfinished": self.unfinished_object(),
             "held_back": ledger.held_back().map(|note| self.held_back(note)).collect::<Vec<_>>(),
             "crowded_out": ledger.crowded_out(),
             "fingerprints": self.fingerprints(),
             "lookups": self.lookups(),
             "what_if": self.what_if(),
         })
+    }
+
+    fn unfinished_object(&self) -> Value {
+        let unfinished = self.insight.findings().unfinished();
+        json!({
+            "waiting": self.open_object(&unfinished.waiting),
+            "truncated": self.open_object(&unfinished.truncated),
+            "enough_ns": self.enough.filter(|_| !unfinished.is_empty()).map(nanos),
+        })
+    }
+
+    fn open_object(&self, open: &Open) -> Value {
+        let worst = open.worst.as_ref().map(|worst| {
+            json!({
+                "client": worst.client.address.to_string(),
+                "interface": worst.client.interface.and_then(|ifindex| self.names.get(&ifindex)),
+                "server": worst.server.ip().to_string(),
+                "qname": worst.question.as_ref().map(|question| question.qname.to_string()),
+                "qtype": worst.question.as_ref().map(|question| question.qtype.to_string()),
+                "waited_ns": nanos(worst.waited),
+            })
+        });
+        json!({ "count": open.count, "worst": worst })
     }
 
     fn held_back(&self, note: &HeldBack) -> Value {

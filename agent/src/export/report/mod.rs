@@ -4,6 +4,7 @@ pub mod json;
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
+use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
@@ -11,12 +12,12 @@ use super::findings::text::{FindingLines, times, wrap};
 use super::findings::whom;
 use super::json::InterfaceNames;
 use super::summary::{SourceReport, grouped};
-use super::text::clock;
+use super::text::{clock, milliseconds};
 use crate::capture::counters::CaptureCounters;
 use crate::capture::frame::Timestamp;
 use crate::correlate::fingerprint::Stub;
 use crate::engine::{Engine, Insight};
-use crate::findings::{Finding, FindingId, Severity};
+use crate::findings::{Blind, Finding, FindingId, Open, Severity};
 
 /// Clients that are named of one stub resolver.
 const MOST_CLIENTS: usize = 4;
@@ -35,6 +36,8 @@ pub struct Diagnosis<'a> {
     pub names: &'a InterfaceNames,
     /// What was read is a file of this name, as it is typed.
     pub file: Option<&'a str>,
+    /// The capture was live, and one that is this long would have seen how everything ended that was still open.
+    pub enough: Option<Duration>,
 }
 
 impl Diagnosis<'_> {
@@ -43,12 +46,21 @@ impl Diagnosis<'_> {
         self.insight.findings().ledger().all()
     }
 
-    /// What was looked for and neither found nor held back.
-    fn not_found(&self, findings: &[Finding]) -> Vec<FindingId> {
+    /// What was looked for, everywhere, and neither found nor held back.
+    fn not_found(&self, findings: &[Finding], blind: &[Blind]) -> Vec<FindingId> {
         let ledger = self.insight.findings().ledger();
-        let told: Vec<FindingId> =
-            findings.iter().map(|finding| finding.id).chain(ledger.held_back().map(|note| note.id)).collect();
+        let told: Vec<FindingId> = findings
+            .iter()
+            .map(|finding| finding.id)
+            .chain(ledger.held_back().map(|note| note.id))
+            .chain(blind.iter().map(|blind| blind.id))
+            .collect();
         self.insight.findings().ids().filter(|id| !told.contains(id)).collect()
+    }
+
+    /// What could not be looked for, or not everywhere.
+    fn blind(&self) -> Vec<Blind> {
+        self.insight.blind(self.queries())
     }
 
     /// First and last packet.
@@ -76,6 +88,7 @@ impl Diagnosis<'_> {
     fn write(&self, out: &mut String, lines: &FindingLines) -> fmt::Result {
         let findings = self.findings();
         self.head(out, &findings, &lines.zone);
+        self.unfinished(out);
         let mut shown: BTreeMap<FindingId, Vec<&Finding>> = BTreeMap::new();
         for (number, finding) in (1..).zip(&findings) {
             let of_rule = shown.entry(finding.id).or_default();
@@ -95,7 +108,8 @@ impl Diagnosis<'_> {
     /// How many findings, of what, and whether it can be relied upon.
     fn head(&self, out: &mut String, findings: &[Finding], zone: &TimeZone) {
         let mut words = match findings.len() {
-            0 => "Nothing wrong was found".to_owned(),
+            0 if self.insight.findings().unfinished().is_empty() => "Nothing wrong was found".to_owned(),
+            0 => "Nothing wrong was found, as far as can be told,".to_owned(),
             count => {
                 let severities = Severity::ALL.iter().rev().filter_map(|severity| {
                     let count = findings.iter().filter(|finding| finding.severity == *severity).count();
@@ -120,6 +134,10 @@ impl Diagnosis<'_> {
         };
         words += &match self.lost() {
             0 => String::new(),
+            1 => {
+                " 1 packet was lost: what rests on missing packets is told only where there are more of them."
+                    .to_owned()
+            }
             lost => format!(
                 " {} packets were lost: what rests on missing packets is told only where there are more of them.",
                 grouped(lost)
@@ -129,6 +147,46 @@ impl Diagnosis<'_> {
         for line in self.source.trouble {
             wrap(out, &format!("{}: {line}", self.source.name), 0, 0);
         }
+    }
+
+    /// What was open when the capture ended: whether it is well nobody knows.
+    fn unfinished(&self, out: &mut String) {
+        let unfinished = self.insight.findings().unfinished();
+        let waiting = match unfinished.waiting.count {
+            1 => "1 query still waited for an answer when the capture ended".to_owned(),
+            count => format!("{} queries still waited for an answer when the capture ended", grouped(count)),
+        };
+        let truncated = match unfinished.truncated.count {
+            1 => "What followed 1 truncated answer was not seen".to_owned(),
+            count => format!("What followed {} truncated answers was not seen", grouped(count)),
+        };
+        self.open(out, &unfinished.waiting, &waiting, FindingId::Unanswered);
+        self.open(out, &unfinished.truncated, &truncated, FindingId::TruncatedNoTcp);
+        if let Some(enough) = self.enough.filter(|_| !unfinished.is_empty()) {
+            let words = format!("--for {}s would tell how these end.", enough.as_secs_f64().ceil());
+            wrap(out, &words, 0, 0);
+        }
+    }
+
+    /// What is open of one kind, with the worst.
+    fn open(&self, out: &mut String, open: &Open, words: &str, id: FindingId) {
+        let Some(worst) = &open.worst else { return };
+        let mut client = worst.client.address.to_string();
+        if let Some(interface) = worst.client.interface.and_then(|ifindex| self.names.get(&ifindex)) {
+            client += &format!(" ({interface})");
+        }
+        let asked = match &worst.question {
+            Some(question) => format!(" for {} of {}", question.qtype, question.qname),
+            None => ".".to_owned(),
+        };
+        let words = format!(
+            "{words}. The oldest was {} old: {client} had asked {}{asked} So {} cannot be judged for {}.",
+            span(worst.waited),
+            worst.server.ip(),
+            id.as_str(),
+            if open.count == 1 { "it" } else { "them" }
+        );
+        wrap(out, &words, 0, 0);
     }
 
     fn finding(
@@ -196,9 +254,28 @@ impl Diagnosis<'_> {
         }
     }
 
+    /// What could not be looked for, and why; what was found all the same needs no excuse.
+    fn not_judged(&self, out: &mut String, findings: &[Finding], blind: &[Blind]) {
+        let is_found = |blind: &Blind| findings.iter().any(|finding| finding.id == blind.id);
+        let blind: Vec<&Blind> = blind.iter().filter(|blind| !is_found(blind)).collect();
+        let Some(first) = blind.first() else { return };
+        if blind.len() == self.insight.findings().ids().count()
+            && blind.iter().all(|blind| blind.reason == first.reason)
+        {
+            return wrap(out, &format!("Could not look for anything: {}.", first.reason), 0, 2);
+        }
+        out.push_str("Could not look for, or not everywhere:\n");
+        for blind in blind {
+            wrap(out, &format!("{}: {}.", blind.id.as_str(), blind.reason), 2, 4);
+        }
+    }
+
     /// What was looked for and not found, and what was held back.
     fn rest(&self, out: &mut String, findings: &[Finding]) {
-        let not_found: Vec<&str> = self.not_found(findings).into_iter().map(FindingId::as_str).collect();
+        let blind = self.blind();
+        let not_found: Vec<&str> =
+            self.not_found(findings, &blind).into_iter().map(FindingId::as_str).collect();
+        self.not_judged(out, findings, &blind);
         if !not_found.is_empty() {
             wrap(out, &format!("Looked for and not found: {}.", not_found.join(", ")), 0, 2);
         }
@@ -272,6 +349,15 @@ impl Diagnosis<'_> {
             }
             wrap(out, &words, 0, 2);
         }
+    }
+}
+
+/// `0.4 ms`, `5.5 s`.
+fn span(duration: Duration) -> String {
+    if duration < Duration::from_secs(1) {
+        format!("{} ms", milliseconds(duration))
+    } else {
+        format!("{:.1} s", duration.as_secs_f64())
     }
 }
 

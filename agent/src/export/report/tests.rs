@@ -16,6 +16,7 @@ fn report(steps: &[String]) -> (String, serde_json::Value) {
         insight: bench.engine.insight().unwrap(),
         names: &InterfaceNames::new(),
         file: None,
+        enough: None,
     };
     (diagnosis.text(&TimeZone::UTC, false), diagnosis.json())
 }
