@@ -46,6 +46,8 @@ struct Label {
     /// The addresses of those whom the findings may be about.
     clients: BTreeSet<String>,
     must: BTreeSet<String>,
+    /// How severe each of these must be at least.
+    least_severity: BTreeMap<String, Severity>,
     /// What may be found, and why. All else must not be.
     may: BTreeMap<String, String>,
     /// What must not be found though it looks so, and why.
@@ -53,6 +55,16 @@ struct Label {
     fingerprint: Option<Fingerprint>,
     /// What the agent is told of the client's configuration.
     resolv_conf: Option<String>,
+}
+
+/// How bad a finding is, the mildest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Severity {
+    Info,
+    Low,
+    Warning,
+    High,
 }
 
 /// Which stub resolver a client has.
@@ -73,6 +85,7 @@ struct Report {
 #[derive(Deserialize)]
 struct Finding {
     id: String,
+    severity: Severity,
     #[serde(default)]
     subject: Subject,
 }
@@ -177,6 +190,7 @@ fn there_are_enough_captures_of_each_kind() {
         assert!(label.capture().exists(), "{} {} was never recorded", label.set, label.name);
         let clash = label.near_miss.keys().find(|id| label.must.contains(*id) || label.may.contains_key(*id));
         assert_eq!(clash, None, "{}", label.name);
+        assert!(label.must.iter().eq(label.least_severity.keys()), "{}", label.name);
     }
     for set in SETS {
         let files = fs::read_dir(folder().join(set)).unwrap().count();
@@ -204,14 +218,16 @@ fn is_near_miss(label: &Label, id: &str) -> bool {
 #[test]
 fn a_verdict_counts_what_is_right_missed_and_wrong() {
     let label: Label = serde_json::from_str(
-        r#"{"name": "one", "set": "tuned", "clients": ["10.1.0.5"], "must": ["servfail", "refused"], "may": {"old-musl": "few pairs"},
+        r#"{"name": "one", "set": "tuned", "clients": ["10.1.0.5"], "must": ["servfail", "refused", "unused-aaaa"],
+            "least_severity": {"servfail": "warning", "refused": "warning", "unused-aaaa": "low"}, "may": {"old-musl": "few pairs"},
             "near_miss": {"unanswered": "the repeat is answered"},
             "fingerprint": {"client": "10.1.0.5", "stub": "glibc"}}"#,
     )
     .unwrap();
     let report: Report = serde_json::from_str(
-        r#"{"findings": [{"id": "servfail", "severity": "low"}, {"id": "old-musl"}, {"id": "unanswered"},
-             {"id": "refused", "subject": {"client": "10.1.0.6", "server": "10.96.0.10"}}],
+        r#"{"findings": [{"id": "servfail", "severity": "warning"}, {"id": "old-musl", "severity": "info"},
+             {"id": "unanswered", "severity": "high"}, {"id": "unused-aaaa", "severity": "info"},
+             {"id": "refused", "severity": "warning", "subject": {"client": "10.1.0.6", "server": "10.96.0.10"}}],
             "fingerprints": [{"client": "10.1.0.5", "stub": "go", "confidence": "low"}]}"#,
     )
     .unwrap();
@@ -221,6 +237,7 @@ fn a_verdict_counts_what_is_right_missed_and_wrong() {
         (score.found, score.missed.len(), score.false_alarms.len())
     };
     assert_eq!((counts("servfail"), counts("refused")), ((1, 0, 0), (0, 1, 1)));
+    assert_eq!(scores["unused-aaaa"].missed, ["one (as Info, where Low is the least)"]);
     assert_eq!(scores["refused"].false_alarms, ["one (about 10.1.0.6, who is healthy)"]);
     assert_eq!(scores["unanswered"].false_alarms, ["one (the repeat is answered)"]);
     assert!(!scores.contains_key("old-musl"));

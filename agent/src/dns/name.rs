@@ -38,6 +38,11 @@ pub enum NameError {
 }
 
 impl Name {
+    /// The root: no labels (RFC 1034 section 3.1).
+    pub fn root() -> Self {
+        Self([0].into())
+    }
+
     /// Reads the name that begins at `start`; gives the position behind it too.
     pub(super) fn read(bytes: &[u8], start: usize) -> Result<(Self, usize), DecodeError> {
         let Extent { end, length } = extent(bytes, start)?;

@@ -217,10 +217,11 @@ impl ConntrackRace {
         }
         let (severity, confidence) = (Severity::High, Confidence::Medium);
         details.numbers.push(count("events_in_60_s", events));
-        // The first ones were not told before.
-        let count = if events == thresholds.race.events { events } else { 1 };
-        let seen = if events == thresholds.race.events { (first.min(seen.0), seen.1) } else { seen };
         let id = FindingId::ConntrackRace;
+        // The first ones were not told before.
+        let told = desk.is_open(id, subject);
+        let count = if told { 1 } else { events };
+        let seen = if told { seen } else { (first.min(seen.0), seen.1) };
         desk.raise(Sighting { id, subject, severity, confidence, seen, count }, || details);
     }
 }

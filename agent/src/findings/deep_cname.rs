@@ -3,9 +3,10 @@
 //! Long chains do not fit into 512 bytes, and resolvers give up on them: BIND after 16, Unbound after 11 (musl commit
 //! a4ecaf89).
 
+use super::incidents::Incidents;
 use super::{
-    Confidence, Desk, Details, Detector, FindingId, Measure, Occurrences, Quantity, Remedy, RemedyPlace,
-    Severity, Sighting, Strength, Subject, example,
+    Confidence, Desk, Details, Detector, FindingId, Measure, Quantity, Remedy, RemedyPlace, Severity,
+    Sighting, Strength, Subject, example,
 };
 use crate::correlate::{Event, Outcome, Transaction};
 use crate::dns::{Name, RecordType, Response};
@@ -13,7 +14,7 @@ use crate::dns::{Name, RecordType, Response};
 /// The rule.
 #[derive(Default)]
 pub(super) struct DeepCname {
-    occurrences: Occurrences,
+    incidents: Incidents,
 }
 
 /// The aliases of one answer.
@@ -47,15 +48,17 @@ impl Detector for DeepCname {
             return;
         }
         let (client, repetition) = (transaction.parties.client_id(), desk.context.thresholds.repetition);
-        let (strength, _) = self.occurrences.add(transaction.ended(), client, &question.qname, &repetition);
-        let repeated = strength == Strength::Repeated;
+        let unit = repetition.unit(transaction.query.edns.is_some());
+        let subject = Subject::client(client);
+        let times = self.incidents.add(transaction.ended(), subject, &question.qname, unit, &repetition);
+        let repeated = times.strength == Strength::Repeated;
         let sighting = Sighting {
             id: FindingId::DeepCname,
             subject: Subject::server(transaction.parties.server.ip()),
             severity: if repeated && chain.loops_at.is_some() { Severity::Warning } else { Severity::Low },
             confidence: if repeated { Confidence::High } else { Confidence::Low },
             seen: (transaction.first_sent, transaction.ended()),
-            count: 1,
+            count: u64::from(times.new),
         };
         desk.raise(sighting, || details(transaction, response, &question.qname, &chain));
     }

@@ -189,6 +189,14 @@ impl Subject {
         Self { client: Some(client), server: Some(server), interface: None }
     }
 
+    /// Is `other` a part of this: the same, but of one client or at one server alone?
+    pub fn covers(&self, other: &Self) -> bool {
+        let fits = self.client.is_none_or(|client| other.client == Some(client))
+            && self.server.is_none_or(|server| other.server == Some(server))
+            && self.interface == other.interface;
+        fits && self != other && (self.client.is_some() || self.server.is_some())
+    }
+
     /// An interface.
     pub fn interface(interface: Ifindex) -> Self {
         Self { interface: Some(interface), ..Self::default() }

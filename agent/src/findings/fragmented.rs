@@ -33,15 +33,16 @@ impl Detector for Fragmented {
         }
         let subject = Subject::client_of(parties.client_id(), parties.server.ip());
         let (repetition, ended) = (desk.context.thresholds.repetition, transaction.ended());
+        let unit = repetition.unit(query.edns.is_some());
         let (severity, confidence, new) = if response.partial {
-            let times = self.lost.add(ended, subject, &question.qname, &repetition);
+            let times = self.lost.add(ended, subject, &question.qname, unit, &repetition);
             match times.against_losses(self.id(), subject, ended, desk) {
                 None => return,
                 Some(Strength::Single) => (Severity::Low, Confidence::Low, times.new),
                 Some(Strength::Repeated) => (Severity::High, Confidence::Medium, times.new),
             }
         } else {
-            let times = self.whole.add(ended, subject, &question.qname, &repetition);
+            let times = self.whole.add(ended, subject, &question.qname, unit, &repetition);
             match times.strength {
                 Strength::Single => (Severity::Low, Confidence::Low, times.new),
                 Strength::Repeated => (Severity::Low, Confidence::High, times.new),

@@ -87,7 +87,8 @@ impl Detector for IdReuse {
     fn reuse(&mut self, reuse: &Reuse, desk: &mut Desk<'_>) {
         let subject = Subject::client(reuse.client);
         let repetition = desk.context.thresholds.repetition;
-        let times = self.incidents.add(reuse.sent, subject, &reuse.question.qname, &repetition);
+        let unit = repetition.unit(false);
+        let times = self.incidents.add(reuse.sent, subject, &reuse.question.qname, unit, &repetition);
         let (severity, confidence) = match times.strength {
             Strength::Single => (Severity::Low, Confidence::Low),
             Strength::Repeated => (Severity::Warning, Confidence::High),

@@ -5,9 +5,10 @@
 
 use std::net::IpAddr;
 
+use super::incidents::{Incidents, Unit};
 use super::{
-    Confidence, Desk, Details, Detector, FindingId, Measure, Occurrences, Quantity, Remedy, RemedyPlace,
-    Severity, Sighting, Strength, Subject, example,
+    Confidence, Desk, Details, Detector, FindingId, Measure, Quantity, Remedy, RemedyPlace, Severity,
+    Sighting, Strength, Subject, example,
 };
 use crate::correlate::lookups::{Answer, Ask, Candidate, Lookup, Verdict};
 use crate::dns::Name;
@@ -15,7 +16,7 @@ use crate::dns::Name;
 /// The rule.
 #[derive(Default)]
 pub(super) struct LameNodata {
-    occurrences: Occurrences,
+    incidents: Incidents,
 }
 
 /// What is wrong with an answer.
@@ -44,13 +45,17 @@ impl Detector for LameNodata {
         for candidate in &lookup.candidates {
             let Some(flaw) = flaw(candidate) else { continue };
             let repetition = desk.context.thresholds.repetition;
-            let (strength, _) =
-                self.occurrences.add(lookup.ended, lookup.client, &candidate.name, &repetition);
+            let client = Subject::client(lookup.client);
+            let times = self.incidents.add(lookup.ended, client, &candidate.name, Unit::Lookup, &repetition);
             let sighting = Sighting {
                 id: FindingId::LameNodata,
                 subject: Subject::server(flaw.server()),
                 severity: Severity::Low,
-                confidence: if strength == Strength::Repeated { Confidence::High } else { Confidence::Low },
+                confidence: if times.strength == Strength::Repeated {
+                    Confidence::High
+                } else {
+                    Confidence::Low
+                },
                 seen: (lookup.started, lookup.ended),
                 count: 1,
             };

@@ -168,7 +168,8 @@ impl LateReply {
 
     fn found(&mut self, late: &Late<'_>, desk: &mut Desk<'_>, example: impl FnOnce() -> Vec<Packet>) {
         let repetition = desk.context.thresholds.repetition;
-        let times = self.incidents.add(late.at, late.subject, late.name, &repetition);
+        let unit = repetition.unit(false);
+        let times = self.incidents.add(late.at, late.subject, late.name, unit, &repetition);
         let (severity, confidence) = match times.strength {
             Strength::Single => (Severity::Low, Confidence::Low),
             Strength::Repeated => (Severity::Warning, Confidence::High),

@@ -45,7 +45,7 @@ pub struct Ledger {
     open: LinkedHashMap<Key, Entry>,
     /// How many of them are of each severity.
     severities: [usize; Severity::ALL.len()],
-    /// The latest last.
+    /// The latest last; where there is no room the mildest give way.
     closed: VecDeque<Finding>,
     held_back: LinkedHashMap<Key, HeldBack>,
     /// Sightings that found no room.
@@ -101,6 +101,54 @@ impl Ledger {
     /// Is this one open?
     pub fn is_open(&self, id: FindingId, subject: Subject) -> bool {
         self.open.contains_key(&(id, subject))
+    }
+
+    /// The open finding of a rule that already covers a subject: all of a server's clients, or of a client's servers.
+    pub(super) fn covering(&self, id: FindingId, subject: Subject) -> Option<Subject> {
+        let wider = [
+            subject.server.filter(|_| subject.client.is_some()).map(Subject::server),
+            subject.client.filter(|_| subject.server.is_some()).map(Subject::client),
+        ];
+        wider.into_iter().flatten().find(|wider| self.is_open(id, *wider))
+    }
+
+    /// Open findings of a rule whose subjects are parts of this one.
+    pub(super) fn covered(&self, id: FindingId, subject: Subject) -> Vec<Subject> {
+        let keys = self.open.iter().map(|(key, _)| *key);
+        keys.filter(|(other, part)| *other == id && subject.covers(part)).map(|(_, part)| part).collect()
+    }
+
+    /// One incident is one finding: closes that about `from`, and adds what it saw to that about `into`, which is open.
+    pub(super) fn absorb(
+        &mut self,
+        now: Timestamp,
+        id: FindingId,
+        (from, into): (Subject, Subject),
+        emit: &mut dyn FnMut(&Change<'_>),
+    ) {
+        if from == into || !self.is_open(id, into) {
+            return;
+        }
+        let Some(Entry { finding: mut part, .. }) = self.open.remove(&(id, from)) else { return };
+        self.severities[part.severity as usize] -= 1;
+        let Some(Entry { finding, .. }) = self.open.get_mut(&(id, into)) else { return };
+        finding.first_seen = finding.first_seen.min(part.first_seen);
+        finding.last_seen = finding.last_seen.max(part.last_seen);
+        finding.count += part.count;
+        let worse = part.severity > finding.severity || part.confidence > finding.confidence;
+        if worse {
+            self.severities[finding.severity as usize] -= 1;
+            finding.severity = finding.severity.max(part.severity);
+            finding.confidence = finding.confidence.max(part.confidence);
+            self.severities[finding.severity as usize] += 1;
+            finding.changed = now;
+            // As in [`joined`], the words are those of the worse one.
+            finding.details = part.details.clone();
+            emit(&Change::Changed(finding));
+        }
+        (part.changed, part.closed) = (now, Some(now));
+        // It is not kept: what it saw stands in the other one.
+        emit(&Change::Closed(&part));
     }
 
     pub(super) fn raise(
@@ -207,6 +255,14 @@ impl Ledger {
         }
     }
 
+    /// Forgets a closed finding, of the mildest the oldest: a report and its exit status rest on the worst.
+    fn forget_mildest(&mut self) {
+        let mildest = self.closed.iter().enumerate().min_by_key(|(_, finding)| finding.severity);
+        if let Some(place) = mildest.map(|(place, _)| place) {
+            self.closed.remove(place);
+        }
+    }
+
     /// Closes all that is open, at the end of a clock.
     pub(super) fn close_all(&mut self, now: Timestamp, emit: &mut dyn FnMut(&Change<'_>)) {
         while let Some(key) = self.open.front().map(|(key, _)| *key) {
@@ -221,7 +277,7 @@ impl Ledger {
         emit(&Change::Closed(&finding));
         self.closed.push_back(finding);
         if self.closed.len() > MAX_PAST {
-            self.closed.pop_front();
+            self.forget_mildest();
         }
     }
 }

@@ -5,9 +5,11 @@
 //! of the VPC resolver missing; 0.7 of the limit in three of five seconds. One busy second that was answered in full is
 //! none: the provider's window is not published, and nothing was lost.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Duration;
+
+use hashlink::LinkedHashMap;
 
 use super::evidence::{percent, share};
 use super::example::of_sent;
@@ -19,7 +21,7 @@ use super::{
 use crate::capture::frame::Timestamp;
 use crate::correlate::linklocal::{Egress, LinkLocalSecond, Spender};
 
-/// Interfaces that are followed at most.
+/// Interfaces that are followed at most; the one that was silent for longest gives way.
 const MAX_EGRESSES: usize = 64;
 /// Responses are known to be missing 6 s after the last send, and glibc sends again after 5 s.
 const PATIENCE: Duration = Duration::from_secs(12);
@@ -27,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(12);
 /// The rule.
 #[derive(Default)]
 pub(super) struct LinkLocalRate {
-    past: BTreeMap<Egress, Past>,
+    past: LinkedHashMap<Egress, Past>,
 }
 
 /// The last seconds of one interface.
@@ -57,10 +59,10 @@ impl Detector for LinkLocalRate {
 
     fn linklocal(&mut self, second: &LinkLocalSecond, desk: &mut Desk<'_>) {
         let limit = desk.context.thresholds.linklocal;
-        if self.past.len() >= MAX_EGRESSES && !self.past.contains_key(&second.egress) {
-            self.past.pop_first();
+        if self.past.to_back(&second.egress).is_none() && self.past.len() >= MAX_EGRESSES {
+            self.past.pop_front();
         }
-        let past = self.past.entry(second.egress).or_default();
+        let past = self.past.entry(second.egress).or_insert_with(Past::default);
         past.add(second, Duration::from_secs(limit.of));
         if second.peak >= limit.packets {
             past.over = Some(second.clone());
@@ -78,7 +80,7 @@ impl Detector for LinkLocalRate {
 
     fn second(&mut self, desk: &mut Desk<'_>) {
         let limit = desk.context.thresholds.linklocal;
-        for past in self.past.values_mut() {
+        for (_, past) in &mut self.past {
             let Some(over) = &past.over else { continue };
             if desk.context.now.since(over.end) > PATIENCE {
                 past.over = None;

@@ -21,7 +21,6 @@ mod late_reply;
 mod ledger;
 mod linklocal_rate;
 mod losses;
-mod occurrences;
 mod old_musl;
 mod oversize_udp;
 mod pages;
@@ -64,9 +63,9 @@ pub use finding::{
     Change, Details, Finding, FindingId, Measure, Packet, Quantity, Remedy, RemedyPlace, Severity, Subject,
     UnknownFinding,
 };
+pub use incidents::Strength;
 pub use ledger::{HeldBack, Ledger};
 pub use losses::Losses;
-pub use occurrences::{Occurrences, Strength};
 pub use thresholds::Thresholds;
 
 /// A rule.
@@ -199,6 +198,24 @@ impl Desk<'_> {
     /// grows worse or surer, and otherwise once a second at most.
     pub fn raise(&mut self, sighting: Sighting, details: impl FnOnce() -> Details) {
         self.ledger.raise(self.context.now, sighting, details, self.emit);
+    }
+
+    /// The same for a rule whose subject may widen: from a client at a server to all clients of the server, or to all
+    /// servers of the client. Then the wider finding takes the narrower ones in, and later sightings of them.
+    pub fn raise_widest(&mut self, sighting: Sighting, details: impl FnOnce() -> Details) {
+        let (id, subject) = (sighting.id, sighting.subject);
+        let subject = self.ledger.covering(id, subject).unwrap_or(subject);
+        let opens = !self.is_open(id, subject);
+        self.raise(Sighting { subject, ..sighting }, details);
+        if opens {
+            let parts = self.ledger.covered(id, subject);
+            parts.into_iter().for_each(|part| self.absorb(id, part, subject));
+        }
+    }
+
+    /// Closes the finding about `from`, if there is one, and adds what it saw to the open one about `into`.
+    pub fn absorb(&mut self, id: FindingId, from: Subject, into: Subject) {
+        self.ledger.absorb(self.context.now, id, (from, into), self.emit);
     }
 
     /// Is such a finding open? The sighting that opens one counts those before it, too.

@@ -5,7 +5,7 @@
 //! 8.8).
 
 use super::example::of_asks;
-use super::incidents::Incidents;
+use super::incidents::{Incidents, Unit};
 use super::remedies::{count, newer_image, remedy, text};
 use super::{
     Confidence, Desk, Details, Detector, FindingId, RemedyPlace, Severity, Sighting, Strength, Subject,
@@ -59,7 +59,7 @@ impl OversizeUdp {
     ) {
         let subject = Subject::client_of(lookup.client, ask.server.ip());
         let repetition = desk.context.thresholds.repetition;
-        let times = self.incidents.add(answer.at, subject, &candidate.name, &repetition);
+        let times = self.incidents.add(answer.at, subject, &candidate.name, Unit::Lookup, &repetition);
         let reads_512 = matches!(lookup.fingerprint.stub, Stub::MuslBefore124 | Stub::BusyboxNslookup);
         let (severity, confidence) = match times.strength {
             Strength::Single => (Severity::Low, Confidence::Low),

@@ -3,17 +3,27 @@
 //! NXDOMAIN speaks for a name and all its types (RFC 2308, RFC 8020), so it cannot be right beside an address; RFC 4074
 //! section 4.2 names it as a misbehaviour. Only musl fails on it: for others it is a defect of the server.
 
+use std::net::IpAddr;
+
+use hashlink::LinkedHashMap;
+
+use super::incidents::{Incidents, Times, Unit};
 use super::{
-    Confidence, Desk, Details, Detector, FindingId, Measure, Occurrences, Quantity, Remedy, RemedyPlace,
-    Severity, Sighting, Strength, Subject, example,
+    Confidence, Desk, Details, Detector, FindingId, Measure, Quantity, Remedy, RemedyPlace, Severity,
+    Sighting, Strength, Subject, example,
 };
 use crate::correlate::lookups::{Ask, Candidate, Lookup, Reply, Verdict};
 use crate::dns::{Name, RecordType};
 
+/// Servers of which the client that they harmed is remembered, at most.
+const MAX_SERVERS: usize = 1024;
+
 /// The rule.
 #[derive(Default)]
 pub(super) struct PairConflict {
-    occurrences: Occurrences,
+    incidents: Incidents,
+    /// The musl client that each server harmed last.
+    harmed: LinkedHashMap<IpAddr, Subject>,
 }
 
 /// What the client was told of one type, and by which query.
@@ -71,25 +81,34 @@ impl PairConflict {
         let Conflict { candidate, good, bad } = conflict;
         let (client, server) = (lookup.client, good.ask.server.ip());
         let thresholds = desk.context.thresholds;
-        let (strength, first) =
-            self.occurrences.add(lookup.ended, client, &candidate.name, &thresholds.repetition);
-        let times = self.occurrences.of_name(&client, &candidate.name);
+        let Times { count, of_name: times, strength, first, .. } = self.incidents.add(
+            lookup.ended,
+            Subject::client(client),
+            &candidate.name,
+            Unit::Lookup,
+            &thresholds.repetition,
+        );
+        let of_one_name = thresholds.repetition.of_one_name as u64;
         // What happens once may be a race with somebody who changes the zone.
         if strength == Strength::Single {
             return;
         }
         let harmed = lookup.fingerprint.stub.is_musl();
+        // That the server is wrong is said already, with whom it harms.
+        let said = self.harmed.get(&server).is_some_and(|subject| desk.is_open(self.id(), *subject));
+        if said && !harmed {
+            return;
+        }
         let subject = if harmed { Subject::client_of(client, server) } else { Subject::server(server) };
         if bad.what == What::Silence {
             // Queries of one name that get lost each time are hardly lost by chance, those of several names may be.
-            if times < thresholds.repetition.of_one_name {
+            if times < of_one_name {
                 return;
             }
             // An answer that the capture lost is no silence of the server.
             let lost = desk.lost(&client, first, lookup.ended);
-            let evidence = times as u64;
-            if lost > 0 && evidence <= thresholds.repetition.of_one_name as u64 + lost {
-                return desk.hold_back(FindingId::PairConflict, subject, evidence, lost);
+            if times < of_one_name.saturating_add(lost) {
+                return desk.hold_back(FindingId::PairConflict, subject, times, lost);
             }
         }
         let is_open = desk.is_open(FindingId::PairConflict, subject);
@@ -98,13 +117,25 @@ impl PairConflict {
             subject,
             severity: if harmed { Severity::High } else { Severity::Low },
             confidence: match times {
-                times if times >= thresholds.pair_conflict.sure => Confidence::High,
+                times if times >= thresholds.pair_conflict.sure as u64 => Confidence::High,
                 _ => Confidence::Medium,
             },
             seen: (first.min(lookup.started), lookup.ended),
-            count: if is_open { 1 } else { self.occurrences.of_client(&client) as u64 },
+            count: if is_open { 1 } else { count },
         };
         desk.raise(sighting, || details(lookup, conflict, harmed, times));
+        if harmed {
+            self.harms(server, subject, desk);
+        }
+    }
+
+    /// What was a defect of the server, while nobody was known to mind, is the client's incident from now on.
+    fn harms(&mut self, server: IpAddr, subject: Subject, desk: &mut Desk<'_>) {
+        desk.absorb(self.id(), Subject::server(server), subject);
+        self.harmed.insert(server, subject);
+        if self.harmed.len() > MAX_SERVERS {
+            self.harmed.pop_front();
+        }
     }
 }
 
@@ -173,7 +204,7 @@ fn told(candidate: &Candidate, qtype: RecordType) -> Option<Told<'_>> {
     Some(Told { ask, what: What::Silence })
 }
 
-fn details(lookup: &Lookup, conflict: &Conflict<'_>, harmed: bool, times: usize) -> Details {
+fn details(lookup: &Lookup, conflict: &Conflict<'_>, harmed: bool, times: u64) -> Details {
     let Conflict { candidate, good, bad } = conflict;
     let (client, server) = (lookup.client.address, good.ask.server.ip());
     let (name, fingerprint) = (&candidate.name, lookup.fingerprint);
@@ -201,7 +232,7 @@ fn details(lookup: &Lookup, conflict: &Conflict<'_>, harmed: bool, times: usize)
             fingerprint.because
         ));
     }
-    let count = |name, number: usize| Measure { name, value: Quantity::Count(number as u64) };
+    let count = |name, number: u64| Measure { name, value: Quantity::Count(number) };
     let asks = candidate.asks.iter().map(|ask| (name, ask));
     Details {
         summary: format!("{said}; {effect}."),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use super::{Change, FindingId};
+use super::{Change, Details, Finding, FindingId};
 use crate::capture::counters::{CaptureCounters, DropReason};
 use crate::capture::frame::{Frame, LinkType, Timestamp};
 use crate::capture::vantage::Vantage;
@@ -51,9 +51,14 @@ impl Play {
     }
 
     /// The latest finding of this rule.
-    pub(super) fn details(&self) -> super::Details {
+    pub(super) fn finding(&self) -> Finding {
         let ledger = self.engine.insight().unwrap().findings().ledger();
-        ledger.all().into_iter().find(|finding| finding.id == self.id).unwrap().details.clone()
+        ledger.all().into_iter().find(|finding| finding.id == self.id).unwrap()
+    }
+
+    /// What it says.
+    pub(super) fn details(&self) -> Details {
+        self.finding().details
     }
 
     /// Ends the capture.

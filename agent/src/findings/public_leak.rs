@@ -7,17 +7,17 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::cluster::is_cluster_name;
 use super::example::of_asks;
+use super::incidents::{Incidents, Unit};
 use super::remedies::{count, remedy, text};
 use super::{
-    Confidence, Desk, Details, Detector, FindingId, Occurrences, RemedyPlace, Severity, Sighting, Strength,
-    Subject,
+    Confidence, Desk, Details, Detector, FindingId, RemedyPlace, Severity, Sighting, Strength, Subject,
 };
 use crate::correlate::lookups::{Candidate, Lookup};
 
 /// The rule.
 #[derive(Default)]
 pub(super) struct PublicLeak {
-    occurrences: Occurrences,
+    incidents: Incidents,
 }
 
 impl Detector for PublicLeak {
@@ -33,12 +33,13 @@ impl Detector for PublicLeak {
         });
         let Some((candidate, server)) = leaked else { return };
         let repetition = desk.context.thresholds.repetition;
-        let (strength, _) = self.occurrences.add(lookup.started, lookup.client, &candidate.name, &repetition);
+        let client = Subject::client(lookup.client);
+        let times = self.incidents.add(lookup.started, client, &candidate.name, Unit::Lookup, &repetition);
         let sighting = Sighting {
             id: self.id(),
             subject: Subject::client_of(lookup.client, server),
             severity: Severity::Info,
-            confidence: if strength == Strength::Repeated { Confidence::High } else { Confidence::Low },
+            confidence: if times.strength == Strength::Repeated { Confidence::High } else { Confidence::Low },
             seen: (lookup.started, lookup.ended),
             count: 1,
         };

@@ -9,10 +9,10 @@ use hashlink::LinkedHashMap;
 
 use super::evidence::{percent, share};
 use super::example::of_transaction;
+use super::incidents::Incidents;
 use super::remedies::{count, remedy, text};
 use super::{
-    Confidence, Desk, Details, Detector, FindingId, Occurrences, RemedyPlace, Severity, Sighting, Strength,
-    Subject,
+    Confidence, Desk, Details, Detector, FindingId, RemedyPlace, Severity, Sighting, Strength, Subject,
 };
 use crate::correlate::servers::ServerWindow;
 use crate::correlate::{ClientId, Event, Outcome, Transaction};
@@ -24,7 +24,7 @@ const MAX_SERVERS: usize = 256;
 /// The rule.
 #[derive(Default)]
 pub(super) struct Refused {
-    occurrences: Occurrences,
+    incidents: Incidents,
     /// Who was refused by each; `None`: several clients.
     clients: LinkedHashMap<IpAddr, Option<ClientId>>,
 }
@@ -44,10 +44,12 @@ impl Detector for Refused {
         let Some(question) = &query.question else { return };
         let (client, server, ended) = (parties.client_id(), parties.server.ip(), transaction.ended());
         let thresholds = desk.context.thresholds;
-        let (strength, first) = self.occurrences.add(ended, client, &question.qname, &thresholds.repetition);
+        let unit = thresholds.repetition.unit(query.edns.is_some());
+        let times =
+            self.incidents.add(ended, Subject::client(client), &question.qname, unit, &thresholds.repetition);
         let window = desk.context.ground.servers.window(server, ended, thresholds.repetition.within);
         let subject = self.subject(client, server);
-        let (severity, confidence) = match strength {
+        let (severity, confidence) = match times.strength {
             Strength::Single => (Severity::Low, Confidence::Low),
             Strength::Repeated => (Severity::Warning, Confidence::High),
         };
@@ -56,10 +58,10 @@ impl Detector for Refused {
             subject,
             severity,
             confidence,
-            seen: (first, ended),
-            count: 1,
+            seen: (times.first, ended),
+            count: u64::from(times.new),
         };
-        desk.raise(sighting, || details(subject, server, window, &question.qname, transaction));
+        desk.raise_widest(sighting, || details(subject, server, window, &question.qname, transaction));
     }
 }
 

@@ -125,14 +125,17 @@ impl Detector for SearchAmplification {
         let load = server
             .map(|server| desk.context.ground.servers.window(server, desk.context.now, thresholds.within));
         let overload = load.is_some_and(is_overloaded);
+        let (id, subject) = (FindingId::SearchAmplification, Subject::client(lookup.client));
+        // Those before the one that opens it were not told.
+        let count = if desk.is_open(id, subject) { 1 } else { sum.walks };
         let sighting = Sighting {
-            id: FindingId::SearchAmplification,
-            subject: Subject::client(lookup.client),
+            id,
+            subject,
             severity: if overload { Severity::High } else { Severity::Warning },
             // What was asked in which order is no inference.
             confidence: Confidence::High,
             seen: (waste.began().unwrap_or(lookup.started), lookup.ended),
-            count: if sum.lookups == least { sum.walks } else { 1 },
+            count,
         };
         desk.raise(sighting, || details(lookup, &waste.sum(), &thresholds, load.filter(|_| overload)));
     }

@@ -6,10 +6,11 @@
 
 use super::cluster::{is_cluster_domain, service};
 use super::example::of_lookup;
+use super::incidents::{Incidents, Unit};
 use super::remedies::{count, remedy, text};
 use super::{
-    Confidence, Desk, Details, Detector, FindingId, Occurrences, Remedy, RemedyPlace, Severity, Sighting,
-    Strength, Subject,
+    Confidence, Desk, Details, Detector, FindingId, Remedy, RemedyPlace, Severity, Sighting, Strength,
+    Subject,
 };
 use crate::correlate::clients::SEARCH_GOES_ON;
 use crate::correlate::fingerprint::Stub;
@@ -23,7 +24,7 @@ const MAX_TOLD: usize = 4;
 /// The rule.
 #[derive(Default)]
 pub(super) struct SearchStopped {
-    occurrences: Occurrences,
+    incidents: Incidents,
 }
 
 impl Detector for SearchStopped {
@@ -37,16 +38,12 @@ impl Detector for SearchStopped {
         }
         let Some(last) = lookup.candidates.last().filter(|last| is_meant(lookup, last)) else { return };
         let repetition = desk.context.thresholds.repetition;
-        let (strength, first) =
-            self.occurrences.add(lookup.started, lookup.client, &lookup.base, &repetition);
         let subject = Subject::client(lookup.client);
-        let until = lookup.ended + SEARCH_GOES_ON;
-        let lost = desk.lost(&lookup.client, first, until);
+        let times = self.incidents.add(lookup.started, subject, &lookup.base, Unit::Lookup, &repetition);
         // Each lost packet may have been the query that is missed here.
-        let times = if strength == Strength::Repeated { repetition.of_one_name as u64 } else { 1 };
-        if times <= lost {
-            return desk.hold_back(self.id(), subject, times, lost);
-        }
+        let until = lookup.ended + SEARCH_GOES_ON;
+        let Some(strength) = times.against_losses(self.id(), subject, until, desk) else { return };
+        let lost = desk.lost(&lookup.client, times.first, until);
         let (severity, confidence) = judge(lookup, strength);
         let seen = (lookup.started, lookup.ended);
         let sighting = Sighting { id: self.id(), subject, severity, confidence, seen, count: 1 };

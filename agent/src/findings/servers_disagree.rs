@@ -30,7 +30,8 @@ impl Detector for ServersDisagree {
         let Disagreement { client, question, sent, first, second, .. } = disagreement;
         let subject = Subject::client(*client);
         let repetition = desk.context.thresholds.repetition;
-        let times = self.incidents.add(second.at, subject, &question.qname, &repetition);
+        let unit = repetition.unit(false);
+        let times = self.incidents.add(second.at, subject, &question.qname, unit, &repetition);
         let (severity, confidence) = match times.strength {
             Strength::Single => (Severity::Low, Confidence::Low),
             // The denial was believed.

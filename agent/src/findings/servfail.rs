@@ -92,7 +92,7 @@ impl Detector for ServFail {
         let (severity, confidence) = scope.weight(window);
         let seen = (first, transaction.ended());
         let sighting = Sighting { id: FindingId::ServFail, subject, severity, confidence, seen, count: 1 };
-        desk.raise(sighting, || details(server, known, &scope, window, transaction));
+        desk.raise_widest(sighting, || details(server, known, &scope, window, transaction));
     }
 }
 

@@ -8,10 +8,10 @@ use hashlink::LinkedHashMap;
 
 use super::cluster::service;
 use super::example::of_lookup;
+use super::incidents::{Incidents, Unit};
 use super::remedies::{count, remedy, text};
 use super::{
-    Confidence, Desk, Details, Detector, FindingId, Occurrences, RemedyPlace, Severity, Sighting, Strength,
-    Subject,
+    Confidence, Desk, Details, Detector, FindingId, RemedyPlace, Severity, Sighting, Strength, Subject,
 };
 use crate::correlate::fingerprint::Stub;
 use crate::correlate::lookups::{Candidate, Lookup, LookupOutcome};
@@ -25,7 +25,7 @@ const MAX_SERVICES: usize = 4096;
 pub(super) struct ShortNameBroken {
     /// `NAME.NAMESPACE`, with the whole name that was found.
     services: LinkedHashMap<Name, Name>,
-    occurrences: Occurrences,
+    incidents: Incidents,
 }
 
 impl Detector for ShortNameBroken {
@@ -88,15 +88,15 @@ impl ShortNameBroken {
     fn not_found(&mut self, lookup: &Lookup, desk: &mut Desk<'_>) {
         let Some(whole) = short(&lookup.base).and_then(|short| self.services.get(&short)) else { return };
         let repetition = desk.context.thresholds.repetition;
-        let (strength, _) = self.occurrences.add(lookup.started, lookup.client, &lookup.base, &repetition);
+        let subject = Subject::client(lookup.client);
+        let times = self.incidents.add(lookup.started, subject, &lookup.base, Unit::Lookup, &repetition);
         let is_musl = lookup.fingerprint.stub.is_musl();
-        let (severity, confidence) = match strength {
+        let (severity, confidence) = match times.strength {
             Strength::Single => (Severity::Low, Confidence::Low),
             Strength::Repeated if is_musl && lookup.ndots.is_some() => (Severity::High, Confidence::High),
             Strength::Repeated if is_musl => (Severity::High, Confidence::Medium),
             Strength::Repeated => (Severity::Warning, Confidence::Low),
         };
-        let subject = Subject::client(lookup.client);
         let seen = (lookup.started, lookup.ended);
         let sighting = Sighting { id: self.id(), subject, severity, confidence, seen, count: 1 };
         desk.raise(sighting, || details(lookup, whole));

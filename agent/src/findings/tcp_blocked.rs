@@ -5,37 +5,42 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use hashlink::LinkedHashMap;
 
 use super::example::of_fallback;
+use super::incidents::{Incidents, Times, Unit};
 use super::remedies::{allow_tcp, count, text};
-use super::{Confidence, Desk, Details, Detector, FindingId, Packet, Severity, Sighting, Strength, Subject};
-use crate::capture::frame::Timestamp;
+use super::thresholds::Repetition;
+use super::{
+    Confidence, Desk, Details, Detector, FindingId, Packet, Severity, Sighting, Strength, Subject, Thresholds,
+};
 use crate::correlate::fallback::{Attempt, Fallback, Obstacle, Then};
+use crate::dns::Name;
 use crate::packet::Transport;
 
 /// Clients and servers that are kept at most.
 const MAX_PAIRS: usize = 1024;
-/// Attempts of one pair that are kept at most.
-const MAX_ATTEMPTS: usize = 32;
-/// Attempts so close together are one lookup's: a connection for A and one for AAAA, the next try of glibc.
-const SAME_LOOKUP: Duration = Duration::from_millis(900);
+/// Connections of one pair that are kept at most, to recognise those that go on.
+const MAX_SILENT: usize = 8;
 
-/// What happened between a client and a server.
+/// What is known of a client and a server between two connections.
 #[derive(Default)]
 struct Pair {
-    /// When the attempts began, one per lookup.
-    attempts: VecDeque<Timestamp>,
-    /// The last truncated response that led to one.
-    truncated: Option<Fallback>,
+    /// The last truncated response that led to a connection, and how often it happened with that one.
+    truncated: Option<(Fallback, Times)>,
+    /// Lookups that came to nothing since the last connection that is told.
+    untold: u64,
+    /// Ports of the last connections that truncated responses led to, and whose names those were.
+    silent: VecDeque<(u16, Name)>,
 }
 
 /// The rule.
 #[derive(Default)]
 pub(super) struct TcpBlocked {
     pairs: LinkedHashMap<Subject, Pair>,
+    /// By the name of the truncated response; all lookups over TCP alone have the root's.
+    incidents: Incidents,
 }
 
 impl TcpBlocked {
@@ -45,6 +50,33 @@ impl TcpBlocked {
         }
         self.pairs.entry(subject).or_insert_with(Pair::default)
     }
+
+    /// How often it happened, and how many of these times are new. A connection tells no name: a truncated response that
+    /// led to it does, and each name is a lookup of its own, however soon one follows the other. A connection that goes on
+    /// without an answer is no chance any more: each further silence counts for its name again.
+    fn times(&mut self, attempt: &mut Attempt, subject: Subject, thresholds: &Thresholds) -> (Times, u64) {
+        let pair = self.pair(subject);
+        let untold = std::mem::take(&mut pair.untold);
+        let earlier = pair.silent.iter().find(|(port, _)| *port == attempt.client_port);
+        let name = match (earlier, &pair.truncated) {
+            (Some((_, name)), _) => {
+                attempt.after_truncation = true;
+                name.clone()
+            }
+            (None, Some((fallback, times))) if attempt.after_truncation => {
+                let times = *times;
+                if pair.silent.len() >= MAX_SILENT {
+                    pair.silent.pop_front();
+                }
+                pair.silent.push_back((attempt.client_port, fallback.question.qname.clone()));
+                return (times, untold);
+            }
+            _ => Name::root(),
+        };
+        let unit = Unit::Message(thresholds.tcp.same_lookup);
+        let times = self.incidents.add(attempt.began, subject, &name, unit, &thresholds.repetition);
+        (times, untold + u64::from(times.new))
+    }
 }
 
 impl Detector for TcpBlocked {
@@ -52,55 +84,51 @@ impl Detector for TcpBlocked {
         FindingId::TcpBlocked
     }
 
-    fn fallback(&mut self, fallback: &Fallback, _desk: &mut Desk<'_>) {
+    fn fallback(&mut self, fallback: &Fallback, desk: &mut Desk<'_>) {
         let subject = Subject::client_of(fallback.client, fallback.server.ip());
         match fallback.then {
-            Then::Blocked(_) => self.pair(subject).truncated = Some(fallback.clone()),
+            Then::Blocked(_) => {
+                let Repetition { anew, .. } = desk.context.thresholds.repetition;
+                let within = desk.context.thresholds.tcp.same_lookup;
+                let unit = match fallback.edns {
+                    Some(_) => Unit::Anew(within, anew),
+                    None => Unit::Message(within),
+                };
+                let name = &fallback.question.qname;
+                let repetition = &desk.context.thresholds.repetition;
+                // By the time of the query: responses to A and AAAA may be far apart.
+                let times = self.incidents.add(fallback.sent, subject, name, unit, repetition);
+                let pair = self.pair(subject);
+                pair.untold += u64::from(times.new);
+                pair.truncated = Some((fallback.clone(), times));
+            }
             // It works now.
-            Then::Tcp { .. } => drop(self.pairs.remove(&subject)),
+            Then::Tcp { .. } => {
+                self.pairs.remove(&subject);
+                self.incidents.forget(&subject);
+            }
             _ => {}
         }
     }
 
     fn attempt(&mut self, attempt: &Attempt, desk: &mut Desk<'_>) {
         let subject = Subject::client_of(attempt.client, attempt.server.ip());
-        let repetition = desk.context.thresholds.repetition;
-        let pair = self.pair(subject);
-        let new = pair.attempts.back().is_none_or(|last| attempt.began.since(*last) >= SAME_LOOKUP);
-        if new {
-            if pair.attempts.len() >= MAX_ATTEMPTS {
-                pair.attempts.pop_front();
+        let attempt = &mut attempt.clone();
+        let (times, count) = self.times(attempt, subject, desk.context.thresholds);
+        let strength = match attempt.obstacle {
+            Obstacle::Reset => times.strength,
+            Obstacle::Silence => {
+                // What did not come may have been lost by the capture.
+                let until = attempt.began + desk.context.thresholds.tcp.silence;
+                let Some(strength) = times.against_losses(self.id(), subject, until, desk) else { return };
+                strength
             }
-            pair.attempts.push_back(attempt.began);
-        }
-        while pair.attempts.front().is_some_and(|at| attempt.began.since(*at) > repetition.within) {
-            pair.attempts.pop_front();
-        }
-        let times = pair.attempts.len() as u64;
-        let first = pair.attempts.front().copied().unwrap_or(attempt.began);
-        let mut left = times;
-        if attempt.obstacle == Obstacle::Silence {
-            // What did not come may have been lost by the capture.
-            let until = attempt.began + desk.context.thresholds.tcp.silence;
-            let lost = desk.lost(&attempt.client, first, until);
-            left = times.saturating_sub(lost);
-            if left == 0 {
-                return desk.hold_back(FindingId::TcpBlocked, subject, times, lost);
-            }
-        }
-        let repeated = left >= repetition.of_one_name as u64;
-        let strength = if repeated { Strength::Repeated } else { Strength::Single };
+        };
         let (severity, confidence) = judge(attempt, strength);
         let seen = (attempt.began, attempt.began.max(desk.context.now));
-        let sighting = Sighting {
-            id: FindingId::TcpBlocked,
-            subject,
-            severity,
-            confidence,
-            seen,
-            count: u64::from(new),
-        };
-        desk.raise(sighting, || details(attempt, times, pair.truncated.as_ref()));
+        let sighting = Sighting { id: self.id(), subject, severity, confidence, seen, count };
+        let truncated = self.pairs.get(&subject).and_then(|pair| pair.truncated.as_ref());
+        desk.raise(sighting, || details(attempt, times.count, truncated.map(|(fallback, _)| fallback)));
     }
 }
 
@@ -136,7 +164,7 @@ fn details(attempt: &Attempt, times: u64, truncated: Option<&Fallback>) -> Detai
             fallback.length, fallback.question.qname
         ));
     }
-    let mut numbers = vec![count("attempts_in_60_s", times), count("syns", *syns)];
+    let mut numbers = vec![count("lookups_within_a_minute", times), count("syns", *syns)];
     numbers.extend(truncated.map(|fallback| text("qname", &fallback.question.qname)));
     Details { summary, because, numbers, example: example(attempt, truncated), remedies: allow_tcp() }
 }

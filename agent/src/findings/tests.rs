@@ -1,10 +1,11 @@
-//! The list of rules, the ledger, losses and occurrences.
+//! The list of rules, the ledger, losses and incidents.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use proptest::prelude::*;
 
+use super::incidents::{Incidents, Unit};
 use super::*;
 use crate::capture::counters::{DropReason, Method, WatchedInterface};
 use crate::capture::frame::InterfaceKind;
@@ -107,6 +108,31 @@ fn a_finding_opens_continues_changes_and_closes() {
     assert_eq!((finding.first_seen, finding.last_seen, finding.count), (at(100), at(112), 5));
     assert_eq!((finding.closed, finding.changed), (Some(at(122)), at(122)));
     assert!(book.ledger.open().is_empty());
+}
+
+#[test]
+fn of_what_closed_the_mildest_is_forgotten_first() {
+    let mut book = Book::new();
+    book.raise(100, 0, Severity::High, Confidence::High, "high");
+    book.tick(110);
+    for host in 1..=300 {
+        book.low(200, host);
+    }
+    book.tick(210);
+    let all = book.ledger.all();
+    assert_eq!((all.len(), all[0].severity), (256, Severity::High));
+    assert!(!all.iter().any(|finding| finding.subject == subject(1)));
+}
+
+#[test]
+fn a_subject_covers_its_parts() {
+    let client = subject(1).client.unwrap();
+    let server = IpAddr::from([10, 0, 0, 53]);
+    let (of_server, of_client) = (Subject::server(server), Subject::client(client));
+    let part = Subject::client_of(client, server);
+    assert!(of_server.covers(&part) && of_client.covers(&part));
+    assert!(!part.covers(&of_server) && !part.covers(&part) && !of_server.covers(&of_client));
+    assert!(!Subject::server(IpAddr::from([10, 0, 0, 54])).covers(&part));
 }
 
 #[test]
@@ -274,35 +300,68 @@ fn losses_long_ago_are_forgotten() {
     assert_eq!(losses.between(None, at(0), at(499)), 127);
 }
 
-#[test]
-fn what_happens_again_is_an_incident() {
+/// How often it happened to `10.0.0.HOST` at such times in milliseconds, as the strength of each.
+fn strengths(unit: Unit, steps: &[(u64, u16, &str)]) -> Vec<(u64, Strength, bool)> {
     let repetition = Thresholds::default().repetition;
-    let client = |host: u16| subject(host).client.unwrap();
-    let mut occurrences = Occurrences::default();
-    let mut add = |seconds, host, name: &str| {
-        occurrences.add(at(seconds), client(host), &Name::from_text(name).unwrap(), &repetition)
-    };
-    assert_eq!(add(100, 1, "a.test"), (Strength::Single, at(100)));
-    assert_eq!(add(101, 2, "a.test"), (Strength::Single, at(101)));
-    assert_eq!(add(102, 1, "b.test"), (Strength::Single, at(100)));
-    // Twice for a name.
-    assert_eq!(add(103, 2, "a.test"), (Strength::Repeated, at(101)));
-    // Three times for a client.
-    assert_eq!(add(104, 1, "c.test"), (Strength::Repeated, at(100)));
-    // A minute later it is forgotten.
-    assert_eq!(add(165, 1, "a.test"), (Strength::Single, at(165)));
+    let mut incidents = Incidents::default();
+    let times = steps.iter().map(|(millis, host, name)| {
+        let time = Timestamp::from_nanos(millis * 1_000_000);
+        let name = Name::from_text(name).unwrap();
+        let times = incidents.add(time, subject(*host), &name, unit, &repetition);
+        (times.count, times.strength, times.new)
+    });
+    times.collect()
 }
 
 #[test]
-fn occurrences_are_bounded() {
+fn what_happens_again_is_an_incident() {
+    let steps = [
+        (100_000, 1, "a.test"),
+        (101_000, 2, "a.test"),
+        (102_000, 1, "b.test"),
+        // Twice for a name.
+        (103_000, 2, "a.test"),
+        // Three times for a client.
+        (104_000, 1, "c.test"),
+        // A minute later it is forgotten.
+        (165_000, 1, "a.test"),
+    ];
+    let (single, repeated) = (Strength::Single, Strength::Repeated);
+    let expected = [
+        (1, single, true),
+        (1, single, true),
+        (2, single, true),
+        (2, repeated, true),
+        (3, repeated, true),
+        (1, single, true),
+    ];
+    assert_eq!(strengths(Unit::Lookup, &steps), expected);
+}
+
+#[test]
+fn messages_of_one_lookup_are_one_incident() {
+    let (single, repeated) = (Strength::Single, Strength::Repeated);
+    let repetition = Thresholds::default().repetition;
+    // A and AAAA, and what comes a second later.
+    let steps = [(1000, 1, "a.test"), (1000, 1, "a.test"), (1890, 1, "a.test"), (2000, 1, "a.test")];
+    let message = [(1, single, true), (1, single, false), (1, single, false), (2, repeated, true)];
+    assert_eq!(strengths(repetition.unit(false), &steps), message);
+    // What Go asks anew after 5 s is the same lookup.
+    let steps = [(1000, 1, "a.test"), (6000, 1, "a.test"), (8000, 1, "a.test")];
+    let anew = [(1, single, true), (1, single, false), (2, repeated, true)];
+    assert_eq!(strengths(repetition.unit(true), &steps), anew);
+}
+
+#[test]
+fn incidents_are_bounded() {
     let repetition = Thresholds::default().repetition;
     let name = Name::from_text("a.test").unwrap();
-    let mut occurrences = Occurrences::default();
+    let mut incidents = Incidents::default();
     for host in 0..10_000 {
-        occurrences.add(at(100), subject(host).client.unwrap(), &name, &repetition);
+        incidents.add(at(100), subject(host), &name, Unit::Lookup, &repetition);
     }
     for _ in 0..1000 {
-        occurrences.add(at(100), subject(9_999).client.unwrap(), &name, &repetition);
+        incidents.add(at(100), subject(9_999), &name, Unit::Lookup, &repetition);
     }
-    assert_eq!(occurrences.kept(), 4096 - 1 + 32);
+    assert_eq!(incidents.kept(), 4096 - 1 + 32);
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::incidents::Unit;
+
 /// How often something must happen to be an incident (facts.md section 3.0).
 #[derive(Clone, Copy, Debug)]
 pub struct Repetition {
@@ -11,6 +13,18 @@ pub struct Repetition {
     pub of_one_client: usize,
     /// Within this time: 60 s.
     pub within: Duration,
+    /// Messages for one name within this time belong to one lookup: 0.9 s. A and AAAA may be answered as far apart, and
+    /// with `timeout:1` of resolv.conf(5) the next try comes after 1 s.
+    pub same_lookup: Duration,
+    /// What is not answered is asked anew by the same lookup: 4.5 to 5.5 s after (facts.md section 3.0, Go).
+    pub anew: (Duration, Duration),
+}
+
+impl Repetition {
+    /// How messages of a lookup are known; those with EDNS may come from Go, which asks anew.
+    pub(super) fn unit(&self, edns: bool) -> Unit {
+        if edns { Unit::Anew(self.same_lookup, self.anew) } else { Unit::Message(self.same_lookup) }
+    }
 }
 
 /// `search-amplification` (facts.md section 3.5).
@@ -94,6 +108,9 @@ pub struct Truncation {
 pub struct Blocking {
     /// A SYN is not answered: 3 s, by which time Linux has sent it three times.
     pub silence: Duration,
+    /// Queries for one name, or SYNs of a client that asks over TCP alone, so close together are one lookup's: 100 ms.
+    /// Who is refused tries again within milliseconds.
+    pub same_lookup: Duration,
 }
 
 /// `conntrack-race` (facts.md section 3.6).
@@ -190,7 +207,13 @@ impl Default for Thresholds {
     fn default() -> Self {
         Self {
             close_after: Duration::from_secs(300),
-            repetition: Repetition { of_one_name: 2, of_one_client: 3, within: Duration::from_secs(60) },
+            repetition: Repetition {
+                of_one_name: 2,
+                of_one_client: 3,
+                within: Duration::from_secs(60),
+                same_lookup: Duration::from_millis(900),
+                anew: (Duration::from_millis(4500), Duration::from_millis(5500)),
+            },
             amplification: Amplification {
                 within: Duration::from_secs(60),
                 lookups: 50,
@@ -209,7 +232,7 @@ impl Default for Thresholds {
             useless_aaaa: UselessAaaa { within: Duration::from_secs(600), share: 0.99, at_least: 100 },
             servfail: Burst { at_least: 5, within: Duration::from_secs(10), share: 0.2 },
             truncated: Truncation { udp_limit: 512, comes_back: Duration::from_secs(2) },
-            tcp: Blocking { silence: Duration::from_secs(3) },
+            tcp: Blocking { silence: Duration::from_secs(3), same_lookup: Duration::from_millis(100) },
             race: Race {
                 pair: Duration::from_millis(1),
                 musl: (Duration::from_millis(2400), Duration::from_millis(2600)),

@@ -68,7 +68,9 @@ impl TruncatedNoTcp {
     fn nothing(&mut self, fallback: &Fallback, desk: &mut Desk<'_>) {
         let subject = Subject::client_of(fallback.client, fallback.server.ip());
         let repetition = desk.context.thresholds.repetition;
-        let times = self.incidents.add(fallback.truncated, subject, &fallback.question.qname, &repetition);
+        let unit = repetition.unit(fallback.edns.is_some());
+        let name = &fallback.question.qname;
+        let times = self.incidents.add(fallback.truncated, subject, name, unit, &repetition);
         let until = fallback.truncated + desk.context.thresholds.truncated.comes_back;
         let Some(strength) = times.against_losses(self.id(), subject, until, desk) else { return };
         let (severity, confidence) = self.judge(fallback, strength);

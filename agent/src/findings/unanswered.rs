@@ -14,7 +14,8 @@ use super::evidence::{percent, share};
 use super::example::of_transaction;
 use super::remedies::{count, remedy, text};
 use super::{
-    Confidence, Desk, Details, Detector, FindingId, Remedy, RemedyPlace, Severity, Sighting, Subject,
+    Confidence, Desk, Details, Detector, FindingId, Remedy, RemedyPlace, Severity, Sighting, Strength,
+    Subject, incidents,
 };
 use crate::capture::frame::Timestamp;
 use crate::correlate::lookups::Lookup;
@@ -54,6 +55,8 @@ struct Failure {
     at: Timestamp,
     server: IpAddr,
     name: Name,
+    /// Of a lookup of which no other query failed before: A and AAAA are one.
+    new: bool,
 }
 
 impl Detector for Unanswered {
@@ -107,10 +110,20 @@ impl Unanswered {
             self.clients.pop_front();
         }
         let client = self.clients.entry(id).or_insert_with(Client::default);
-        let failure =
-            Failure { sent: *first_sent, at: transaction.ended(), server, name: question.qname.clone() };
-        client.add(failure, *sends, desk.context.thresholds.repetition.within);
+        let repetition = desk.context.thresholds.repetition;
+        let (name, unit) = (&question.qname, repetition.unit(query.edns.is_some()));
+        let is_same = |old: &Failure| old.name == *name && unit.is_same(old.apart(*first_sent));
+        let new = !client.failures.iter().any(is_same);
+        let failure = Failure { sent: *first_sent, at: transaction.ended(), server, name: name.clone(), new };
+        client.add(failure, *sends, repetition.within);
         judge(id, client, server, transaction, desk);
+    }
+}
+
+impl Failure {
+    /// How much earlier or later its query was sent.
+    fn apart(&self, sent: Timestamp) -> Duration {
+        self.sent.since(sent).max(sent.since(self.sent))
     }
 }
 
@@ -131,16 +144,20 @@ impl Client {
     fn waited_for(&self) -> impl Iterator<Item = &Failure> {
         self.failures.iter().filter(|failure| failure.sent + STILL_THERE <= self.active)
     }
+
+    /// Lookups that these belong to, each by the first of its queries.
+    fn lookups(&self) -> impl Iterator<Item = &Failure> {
+        self.waited_for().filter(|failure| failure.new)
+    }
 }
 
 fn judge(id: ClientId, client: &Client, server: IpAddr, transaction: &Transaction, desk: &mut Desk<'_>) {
     let thresholds = desk.context.thresholds;
     let Some(last) = client.failures.back() else { return };
-    let evidence = client.waited_for().count();
-    let of_name = client.waited_for().filter(|failure| failure.name == last.name).count();
+    let evidence = client.lookups().count() as u64;
+    let of_name = client.lookups().filter(|failure| failure.name == last.name).count() as u64;
     let Some(first) = client.waited_for().map(|failure| failure.sent).min() else { return };
     let repetition = thresholds.repetition;
-    let repeated = of_name >= repetition.of_one_name || evidence >= repetition.of_one_client;
     let window = desk.context.ground.servers.window(server, transaction.ended(), repetition.within);
     let scope = Scope::of(client, last, window);
     let subject = match scope {
@@ -150,20 +167,25 @@ fn judge(id: ClientId, client: &Client, server: IpAddr, transaction: &Transactio
     };
     // A reply that was lost on its way to us looks as one that never came, and so does a query of a retry.
     let lost = desk.lost(&id, first, transaction.ended());
-    let needed = if repeated { repetition.of_one_name.min(repetition.of_one_client) } else { 1 };
-    let enough = evidence as u64 >= lost.saturating_add(needed as u64);
-    if !enough {
-        return desk.hold_back(FindingId::Unanswered, subject, evidence as u64, lost);
-    }
-    let (severity, confidence) = match (repeated, scope) {
-        (false, _) => (Severity::Low, Confidence::Low),
-        (true, Scope::Server | Scope::Client) => (Severity::High, Confidence::High),
-        (true, Scope::Unknown) => (Severity::High, Confidence::Medium),
-        (true, Scope::Names) => (Severity::Warning, Confidence::Medium),
+    let Some(strength) = incidents::strength(evidence, of_name, lost, &repetition) else {
+        return desk.hold_back(FindingId::Unanswered, subject, evidence, lost);
+    };
+    let (severity, confidence) = match (strength, scope) {
+        (Strength::Single, _) => (Severity::Low, Confidence::Low),
+        (Strength::Repeated, Scope::Server | Scope::Client) => (Severity::High, Confidence::High),
+        (Strength::Repeated, Scope::Unknown) => (Severity::High, Confidence::Medium),
+        (Strength::Repeated, Scope::Names) => (Severity::Warning, Confidence::Medium),
     };
     let seen = (first, transaction.ended());
-    let sighting = Sighting { id: FindingId::Unanswered, subject, severity, confidence, seen, count: 1 };
-    desk.raise(sighting, || details(id, client, scope, (server, window, lost), transaction));
+    let sighting = Sighting {
+        id: FindingId::Unanswered,
+        subject,
+        severity,
+        confidence,
+        seen,
+        count: u64::from(last.new),
+    };
+    desk.raise_widest(sighting, || details(id, client, scope, (server, window, lost), transaction));
 }
 
 /// Who is cut off from whom.

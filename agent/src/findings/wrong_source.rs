@@ -40,7 +40,8 @@ impl Detector for WrongSource {
         };
         let subject = Subject::client_of(parties.client_id(), asked.server.ip());
         let repetition = desk.context.thresholds.repetition;
-        let times = self.incidents.add(*time, subject, &question.qname, &repetition);
+        let unit = repetition.unit(false);
+        let times = self.incidents.add(*time, subject, &question.qname, unit, &repetition);
         let (severity, confidence) = match times.strength {
             Strength::Single => (Severity::Low, Confidence::Low),
             Strength::Repeated => (Severity::High, Confidence::High),

@@ -58,10 +58,13 @@ pub fn judge<'a>(reports: impl IntoIterator<Item = (&'a Label, &'a Report)>) -> 
                 finding.id == *id
                     && finding.subject.client.as_ref().is_none_or(|client| label.clients.contains(client))
             };
-            if report.findings.iter().any(concerns) {
-                score.found += 1;
-            } else {
-                score.missed.push(label.name.clone());
+            let worst = report.findings.iter().filter(|one| concerns(one)).map(|one| one.severity).max();
+            match (worst, label.least_severity.get(id)) {
+                (None, _) => score.missed.push(label.name.clone()),
+                (Some(worst), Some(least)) if worst < *least => {
+                    score.missed.push(format!("{} (as {worst:?}, where {least:?} is the least)", label.name));
+                }
+                (Some(_), _) => score.found += 1,
             }
         }
         let strangers =

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
 
-use super::scenario::Scenario;
+use super::scenario::{Scenario, least_severity};
 use crate::shell::workspace;
 
 /// Where captures and labels are.
@@ -50,6 +50,11 @@ fn label(scenario: &Scenario) -> Value {
     let reasons = |list: &[(&str, &str)]| -> Map<String, Value> {
         list.iter().map(|&(id, why)| (id.to_owned(), json!(why))).collect()
     };
+    let least = |id: &&'static str| {
+        let own = label.at_least.iter().find(|(other, _)| other == id);
+        ((*id).to_owned(), json!(own.map_or(least_severity(id), |(_, severity)| severity)))
+    };
+    let least: Map<String, Value> = label.must.iter().map(least).collect();
     let pod = scenario.pods.first();
     let concerned = scenario.pods.iter().filter(|pod| !pod.healthy);
     let clients: Vec<&str> = concerned.map(|pod| pod.address.as_str()).collect();
@@ -58,6 +63,7 @@ fn label(scenario: &Scenario) -> Value {
         "set": scenario.set.name(),
         "clients": clients,
         "must": label.must,
+        "least_severity": least,
         "may": reasons(&label.may),
         "near_miss": reasons(&label.near_miss),
     });

@@ -85,11 +85,31 @@ pub enum Tap {
     Loopback,
 }
 
+/// How severe a finding must be at least once its incident has happened again, by section 3 of the specification: one that
+/// comes as a mere note has been overlooked.
+pub fn least_severity(id: &str) -> &'static str {
+    match id {
+        "truncated-no-tcp" | "search-stopped" | "conntrack-race" | "wrong-source" => "high",
+        "linklocal-rate"
+        | "search-amplification"
+        | "tcp-blocked"
+        | "unanswered"
+        | "servfail"
+        | "refused"
+        | "short-name-broken"
+        | "servers-disagree" => "warning",
+        "old-musl" | "unused-aaaa" | "public-leak" => "info",
+        _ => "low",
+    }
+}
+
 /// Label of a capture: what must be found in it.
 #[derive(Clone, Debug, Default)]
 pub struct Label {
     /// Findings that must be there.
     pub must: Vec<&'static str>,
+    /// How severe some of these must be at least, where that is not [`least_severity`].
+    pub at_least: Vec<(&'static str, &'static str)>,
     /// Findings that may be there, and why. Any other is a false alarm.
     pub may: Vec<(&'static str, &'static str)>,
     /// Findings that must not be there though the capture looks like them, and the sentence of the specification.
@@ -289,6 +309,12 @@ impl Scenario {
         self.label.may.retain(|(may, _)| *may != id);
         self.label.must.push(id);
         self
+    }
+
+    /// This finding must be there, and as severe as this at least.
+    pub fn must_be(mut self, id: &'static str, severity: &'static str) -> Self {
+        self.label.at_least.push((id, severity));
+        self.must(id)
     }
 
     /// This finding may be there, because of `why`.

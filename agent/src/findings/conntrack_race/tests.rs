@@ -5,19 +5,23 @@ use super::*;
 
 const ID: FindingId = FindingId::ConntrackRace;
 
-/// Three lookups, 10 s apart, by a pattern in which `T` is the time, `P` the port, `I` and `J` the IDs of A and AAAA.
-fn three(pattern: &[(f64, &str)]) -> Vec<String> {
-    (0..3)
+/// So many lookups, so many seconds apart, by a pattern in which `T` is the time, `P` the port, `I` and `J` the IDs of A and AAAA.
+fn lookups(times: u16, seconds: f64, pattern: &[(f64, &str)]) -> Vec<String> {
+    (0..times)
         .flat_map(|lookup| {
             pattern.iter().map(move |(after, step)| {
                 let words = step
                     .replace('P', &(40_000 + lookup).to_string())
                     .replace('I', &(7000 + lookup).to_string())
                     .replace('J', &(50_000 + lookup).to_string());
-                format!("{} {words} n{lookup}.example", 1000.0 + 10_000.0 * f64::from(lookup) + after)
+                format!("{} {words} n{lookup}.example", 1000.0 * (1.0 + seconds * f64::from(lookup)) + after)
             })
         })
         .collect()
+}
+
+fn three(pattern: &[(f64, &str)]) -> Vec<String> {
+    lookups(3, 10.0, pattern)
 }
 
 #[track_caller]
@@ -79,6 +83,24 @@ fn glibc_asks_for_both_again_after_five() {
         ],
         FOUND,
     );
+}
+
+#[test]
+fn a_race_counts_once() {
+    let pattern = [
+        (0.0, "? P I A"),
+        (0.01, "? P J AAAA"),
+        (0.5, "! P I A"),
+        (2502.0, "? P J AAAA"),
+        (2502.5, "! P J AAAA"),
+    ];
+    // A minute always holds three of them.
+    let mut steps = lookups(10, 25.0, &pattern);
+    steps.push("240000 tick".into());
+    let mut play = Play::new(ID);
+    play.steps(&steps.iter().map(String::as_str).collect::<Vec<_>>()).finish();
+    assert_eq!(play.said(), FOUND);
+    assert_eq!(play.finding().count, 10);
 }
 
 #[test]

@@ -26,6 +26,12 @@ fn six_aliases_are_many() {
 }
 
 #[test]
+fn both_types_of_one_lookup_are_a_note() {
+    let bench = Bench::play(&["1000 5:50000 9 a.test A=cname:6 AAAA=cname:6"]);
+    assert_eq!(bench.of(ID), ["opened deep-cname low low"]);
+}
+
+#[test]
 fn a_circle_is_worse() {
     let bench = played("loop");
     assert_eq!(bench.of(ID), ["opened deep-cname low low", "changed deep-cname warning high"]);

@@ -64,6 +64,30 @@ fn others_do_not_suffer() {
     );
 }
 
+/// A client whose resolver becomes known has the server's finding; others add nothing to it.
+#[test]
+fn one_incident_is_one_finding() {
+    let unknown = repeated(2, 5, "A=ans AAAA=nx");
+    let shows = musl_pairs(30_000, 5);
+    let known: Vec<String> = (0..2)
+        .map(|number| format!("{} 5:{} 9 a.test A=ans AAAA=nx", 40_000 + 1000 * number, 51_000 + number))
+        .collect();
+    let other: Vec<String> = (0..3)
+        .map(|number| {
+            format!("{} 6:{} 9 a.test A=ans AAAA=nx step=9000", 50_000 + 1000 * number, 52_000 + number)
+        })
+        .collect();
+    let bench = Bench::play(&[unknown, shows, known, other].concat());
+    let told = [
+        "opened pair-conflict low medium",
+        "opened pair-conflict high high",
+        "closed pair-conflict low medium",
+    ];
+    assert_eq!(bench.of(ID), told);
+    let [finding] = bench.findings(ID).try_into().unwrap();
+    assert_eq!(finding.subject.client.unwrap().address.to_string(), "10.0.0.5");
+}
+
 /// Once may be a race with somebody who changes the zone, also once for each of two names.
 #[test]
 fn once_is_nothing() {

@@ -12,14 +12,20 @@ const REFUSED: Say = Say::Code(5);
 fn play(steps: &[(&str, &str, Say)]) -> Scene {
     let mut scene = Scene::new();
     for (number, (client, name, say)) in steps.iter().enumerate() {
-        scene.asked(number as f64 * 100.0, (client, SERVER), (number as u16, 1, name), *say);
+        scene.asked(number as f64 * 1_000.0, (client, SERVER), (number as u16, 1, name), *say);
     }
     scene.end(20_000.0);
     scene
 }
 
 #[test]
-fn once_is_a_note() {
+fn once_is_a_note_also_for_both_types() {
+    let mut scene = Scene::new();
+    for qtype in [1, 28] {
+        scene.asked(f64::from(qtype), (POD, SERVER), (qtype, qtype, "a.test"), REFUSED);
+    }
+    scene.end(20_000.0);
+    scene.expect(ID, Severity::Low, Confidence::Low);
     play(&[(POD, "a.test", REFUSED)]).expect(ID, Severity::Low, Confidence::Low);
 }
 
@@ -48,8 +54,15 @@ fn a_server_that_refuses_some_may_have_too_many() {
 fn of_several_clients_it_is_about_the_server() {
     let scene = play(&[(POD, "a.test", REFUSED), (OTHER, "b.test", REFUSED), (OTHER, "b.test", REFUSED)]);
     let found = scene.found(ID);
-    let server: Vec<_> = found.iter().filter(|finding| finding.subject.client.is_none()).collect();
-    assert_eq!((server.len(), server[0].severity), (1, Severity::Warning));
+    let [server] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!((server.subject.client, server.severity, server.count), (None, Severity::Warning, 3));
+    let said = [
+        "opened refused 10.0.0.1@10.96.0.10 low low",
+        "opened refused 10.96.0.10 low low",
+        "closed refused 10.0.0.1@10.96.0.10 low low",
+        "changed refused 10.96.0.10 warning high",
+    ];
+    assert_eq!(scene.told.findings, said);
 }
 
 #[test]

@@ -45,6 +45,16 @@ fn fifty_walks_for_external_names_are_too_many() {
 }
 
 #[test]
+fn a_walk_counts_once_at_most() {
+    // About fifty a minute: now the threshold is reached, and now not.
+    let steps: Vec<String> = (0..200)
+        .flat_map(|time| lookup(1_180 * time, &format!("api{time}.stripe.example"), &WALK, ""))
+        .collect();
+    let (_, _, count) = played(&steps).of(ID).unwrap();
+    assert!((50..=200).contains(&count), "{count}");
+}
+
+#[test]
 fn it_says_how_many_would_do() {
     let played = play(Stub::Glibc, Some(LIST), &load(50, 50, &WALK, ""));
     let details = played.finding(ID).unwrap().details;

@@ -171,8 +171,20 @@ fn not_where_packets_were_lost() {
     let steps = walks(3, "A=nd AAAA=nd", "");
     let played = play_with(Stub::Musl, Some(LIST), &steps, &[(0, 0), (10_000, 50)], |_| {});
     assert_eq!(played.of(ID), None);
-    assert_eq!(played.held_back(ID), Some((2, 50)));
+    assert_eq!(played.held_back(ID), Some((3, 50)));
     // What was lost before is of no matter.
     let before = play_with(Stub::Musl, Some(LIST), &steps, &[(0, 50), (10_000, 50)], |_| {});
     assert_eq!(before.of(ID), Some((Severity::High, Confidence::High, 3)));
+}
+
+#[test]
+fn what_is_lost_weighs_against_all_that_was_seen() {
+    let walks = |times| walks(times, "A=nd AAAA=nd", "");
+    let with = |times, lost| play_with(Stub::Musl, Some(LIST), &walks(times), &[(0, 0), (500, lost)], |_| {});
+    // The first may have been a lost query.
+    assert_eq!((with(1, 1).of(ID), with(1, 1).held_back(ID)), (None, Some((1, 1))));
+    assert_eq!(with(2, 1).of(ID), Some((Severity::Low, Confidence::Low, 1)));
+    assert_eq!(with(3, 1).of(ID), Some((Severity::High, Confidence::High, 2)));
+    assert_eq!(with(30, 2).of(ID), Some((Severity::High, Confidence::High, 28)));
+    assert_eq!(with(3, 3).held_back(ID), Some((3, 3)));
 }

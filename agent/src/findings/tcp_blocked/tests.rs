@@ -46,6 +46,27 @@ fn the_tries_of_one_lookup_are_one() {
 }
 
 #[test]
+fn names_that_are_asked_again_soon_are_lookups_of_their_own() {
+    let lookup = |at: f64, number: u16, name: &str| {
+        let (udp, tcp) = (40_000 + number, 50_000 + number);
+        [
+            format!("{at} ? {udp} {number} A {name}"),
+            format!("{} ! {udp} {number} A {name} tc", at + 0.5),
+            format!("{} syn {tcp}", at + 0.6),
+            format!("{} rst {tcp}", at + 0.7),
+        ]
+    };
+    let steps = [
+        lookup(1000.0, 1, "a.example"),
+        lookup(1001.0, 2, "b.example"),
+        lookup(1300.0, 3, "a.example"),
+        lookup(1301.0, 4, "b.example"),
+    ];
+    let lines: Vec<&str> = steps.iter().flatten().map(String::as_str).collect();
+    check(ID, &lines, &["opened 10.0.0.2 10.0.0.53 low/low x1", "changed 10.0.0.2 10.0.0.53 high/high x3"]);
+}
+
+#[test]
 fn silence_for_three_seconds_with_or_without_truncation() {
     let tries =
         |port: u16, at: u64| [0, 1000, 3000].map(|after| format!("{} syn {port}", at + after)).to_vec();
@@ -57,8 +78,9 @@ fn silence_for_three_seconds_with_or_without_truncation() {
         &lines,
         &["opened 10.0.0.2 10.0.0.53 low/low x1", "changed 10.0.0.2 10.0.0.53 warning/medium x2"],
     );
-    let truncated = ["900 ? 40001 7 A big.example", "900.5 ! 40001 7 A big.example tc"];
-    let lines = [&truncated[..], &lines[..]].concat();
+    let first = ["900 ? 40001 7 A big.example", "900.5 ! 40001 7 A big.example tc"];
+    let second = ["5900 ? 40002 8 A big.example", "5900.5 ! 40002 8 A big.example tc"];
+    let lines = [&first[..], &lines[..3], &second[..], &lines[3..]].concat();
     check(ID, &lines, &["opened 10.0.0.2 10.0.0.53 low/low x1", "changed 10.0.0.2 10.0.0.53 high/high x2"]);
 }
 

@@ -33,6 +33,17 @@ fn one_client_and_one_server_that_does_not_answer() {
 }
 
 #[test]
+fn both_types_of_one_lookup_are_a_note() {
+    let mut scene = Scene::new();
+    for qtype in [1, 28] {
+        scene.ask(f64::from(qtype), POD, SERVER, qtype, qtype, "a.test");
+        scene.ask(2_500.0 + f64::from(qtype), POD, SERVER, qtype, qtype, "a.test");
+    }
+    scene.tick(20_000.0);
+    assert_eq!(scene.expect(ID, Severity::Low, Confidence::Low).count, 1);
+}
+
+#[test]
 fn a_server_that_answers_nobody() {
     let mut scene = Scene::new();
     for number in 0..4_u16 {
@@ -44,7 +55,9 @@ fn a_server_that_answers_nobody() {
         in_vain(&mut scene, f64::from(number) * 3_000.0, &client, SERVER, number, &format!("n{number}.test"));
     }
     scene.tick(60_000.0);
-    let server = scene.found(ID).into_iter().find(|finding| finding.subject.client.is_none()).unwrap();
+    let found = scene.found(ID);
+    let [server] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!(server.subject.client, None);
     assert_eq!((server.severity, server.confidence), (Severity::High, Confidence::High));
     assert_eq!(server.details.summary, "Server 10.96.0.10 answers nobody: 2 clients wait in vain");
 }
@@ -57,7 +70,9 @@ fn a_client_that_nobody_answers() {
         in_vain(&mut scene, f64::from(number) * 3_000.0, POD, server, number, "a.test");
     }
     scene.tick(60_000.0);
-    let found = scene.found(ID).into_iter().find(|finding| finding.subject.server.is_none()).unwrap();
+    let found = scene.found(ID);
+    let [found] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!(found.subject.server, None);
     assert_eq!((found.severity, found.confidence), (Severity::High, Confidence::High));
     assert_eq!(found.details.remedies.len(), 1);
 }
