@@ -287,8 +287,8 @@ fn memory_is_bounded() {
 #[test]
 #[ignore = "takes minutes without optimisation"]
 fn memory_is_bounded_for_a_million() {
-    // Each client once; and as many as are kept, again and again.
-    for clients in [1_000_000, 32_768] {
+    // Each client once; as many as are kept, and as many as most rules keep, again and again.
+    for clients in [1_000_000, 32_768, 4096] {
         check(1_000_000, clients, &FATES);
         for fate in FATES {
             check(1_000_000, clients, &[fate]);
