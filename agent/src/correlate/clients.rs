@@ -366,9 +366,11 @@ impl Clients {
             Stand::Over => self.end(slot, End::Over, emit),
             Stand::After(wait) => {
                 let at = open.last + wait.length();
-                open.due = Some(at);
-                let serial = open.serial;
-                self.table.wait(slot, serial, wait, at);
+                // What is noted already need not be noted again.
+                if open.due.replace(at) != Some(at) {
+                    let serial = open.serial;
+                    self.table.wait(slot, serial, wait, at);
+                }
             }
         }
     }

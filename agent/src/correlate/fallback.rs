@@ -291,9 +291,9 @@ impl Fallbacks {
 
     /// Truncated responses that wait, pairs of client and server that are remembered, and connections that begin.
     #[cfg(test)]
-    fn sizes(&self) -> (usize, usize, usize) {
-        let (waiting, pairs) = self.truncated.sizes();
-        (waiting, pairs, self.connections.len())
+    fn sizes(&self) -> (usize, usize, usize, usize) {
+        let (waiting, pairs, notes) = self.truncated.sizes();
+        (waiting, pairs, notes, self.connections.len())
     }
 
     /// Ends what still waits, at the end of the capture.

@@ -17,6 +17,8 @@ const MAX_OPEN: usize = 32_768;
 const MAX_OF_CLIENT: u32 = 8192;
 /// Of one client, with the same first label.
 const MAX_OF_LABEL: u32 = 64;
+/// Notes of one queue; those whose lookup waits for something else by now are thrown away then.
+pub(super) const MAX_NOTES: usize = 4 * MAX_OPEN;
 /// Whatever happens to its queries is told within 30 s (the correlator's longest wait) and a time-out; what hangs longer
 /// had its query evicted.
 const FORGOTTEN: Duration = Duration::from_secs(40);
@@ -161,9 +163,18 @@ impl Table {
 
     /// Notes that the lookup in `slot` may be over after a wait.
     pub(super) fn wait(&mut self, slot: Slot, serial: u64, wait: Wait, at: Timestamp) {
-        if let Some(queue) = self.due.get_mut(wait as usize) {
-            queue.push_back(Due { at, slot: slot.0, serial });
+        let Self { entries, due, .. } = self;
+        let Some(queue) = due.get_mut(wait as usize) else { return };
+        if queue.len() >= MAX_NOTES {
+            queue.retain(|due| open_for(entries, due).is_some_and(|open| open.due == Some(due.at)));
         }
+        queue.push_back(Due { at, slot: slot.0, serial });
+    }
+
+    /// Notes that are kept.
+    #[cfg(test)]
+    pub(super) fn notes(&self) -> usize {
+        self.due.iter().map(VecDeque::len).sum()
     }
 
     /// A lookup that is over: everything before `watermark` was seen.
@@ -171,11 +182,8 @@ impl Table {
         for queue in &mut self.due {
             while let Some(due) = queue.front().copied().filter(|due| due.at < watermark) {
                 queue.pop_front();
-                let entry = self.entries.get(due.slot as usize).and_then(Option::as_ref);
-                let is_over = |entry: &Entry| {
-                    entry.open.serial == due.serial && entry.open.due.is_some_and(|at| at < watermark)
-                };
-                if entry.is_some_and(is_over) {
+                let open = open_for(&self.entries, &due);
+                if open.is_some_and(|open| open.due.is_some_and(|at| at < watermark)) {
                     return Some(Slot(due.slot));
                 }
             }
@@ -210,6 +218,12 @@ impl Table {
     pub(super) fn oldest(&self) -> Option<Slot> {
         self.oldest_of(&self.all)
     }
+}
+
+/// The lookup that a note is about, if that is still open.
+fn open_for<'a>(entries: &'a [Option<Entry>], due: &Due) -> Option<&'a Open> {
+    let entry = entries.get(due.slot as usize)?.as_ref()?;
+    (entry.open.serial == due.serial).then_some(&entry.open)
 }
 
 fn link_of(entries: &mut [Option<Entry>], slot: u32, which: Which) -> Option<&mut Link> {

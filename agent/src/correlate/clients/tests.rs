@@ -507,6 +507,18 @@ fn the_memory_is_bounded() {
 }
 
 #[test]
+fn notes_are_bounded_and_those_that_count_stay() {
+    let mut bench = Bench::new();
+    bench.play(&["0 1:1000 7 a.example A=nx AAAA=nx"]);
+    for serial in 1000..1000 + 3 * table::MAX_NOTES as u64 {
+        bench.clients.table.wait(Slot::default(), serial, Wait::Next, Timestamp::from_nanos(2_000_000_000));
+    }
+    assert!(bench.clients.table.notes() <= table::MAX_NOTES);
+    bench.tick(1_500.0);
+    assert_eq!(bench.said, ["a.example. nxdomain 1 ms 2/0 as-is unknown"]);
+}
+
+#[test]
 fn clients_are_bounded_and_who_goes_on_stays() {
     let mut clients = Clients::default();
     let id = |number: u32| ClientId { interface: None, address: IpAddr::from(number.to_be_bytes()) };

@@ -234,7 +234,7 @@ fn a_storm_of_truncated_responses_keeps_its_bounds_and_its_verdicts() {
         for host in 0..1000 {
             let near = address(1000 + host, 40_000 + round);
             bench.closed(10 + u64::from(round), near, 53, Transport::Udp, Some(0x0200));
-            let (waiting, pairs, connections) = bench.fallbacks.sizes();
+            let (waiting, pairs, _, connections) = bench.fallbacks.sizes();
             most = most.max(waiting);
             assert!(waiting <= 8192 && pairs <= 4096 && connections <= 4096);
         }
@@ -244,4 +244,25 @@ fn a_storm_of_truncated_responses_keeps_its_bounds_and_its_verdicts() {
     assert_eq!(bench.said.len(), 8192);
     assert!(bench.said.iter().all(|said| said == "Nothing"));
     assert_eq!(bench.fallbacks.sizes().0, 0);
+}
+
+#[test]
+fn clients_that_come_back_at_once_leave_no_notes_behind() {
+    let mut bench = Bench::default();
+    let (mut most, clients) = (0, 20_000);
+    for host in 0..clients {
+        for port in [40_000, 40_001] {
+            let near = address(100 + host, port);
+            bench.closed(10, near, 53, Transport::Udp, Some(0x0200));
+            bench.closed(10, near, 53, Transport::Tcp, Some(0));
+        }
+        let (waiting, _, notes, _) = bench.fallbacks.sizes();
+        assert_eq!(waiting, 0);
+        most = most.max(notes);
+    }
+    // The last one that waits while all others are thrown away has its verdict.
+    bench.closed(11, address(1, 40_000), 53, Transport::Udp, Some(0x0200));
+    bench.tick(10_000);
+    assert_eq!((most, bench.said.len()), (4 * 8192, 2 * usize::from(clients) + 1));
+    assert_eq!(bench.said.last().map(String::as_str), Some("Nothing"));
 }

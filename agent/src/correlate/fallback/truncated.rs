@@ -17,6 +17,8 @@ use crate::maps::Map;
 /// so that those which wait get their verdict.
 const MAX_WAITING: usize = 8192;
 const MAX_PER_CLIENT: usize = 32;
+/// Notes of when to look at which, in each of two queues; those of which nothing is waited for any more are thrown away then.
+const MAX_NOTES: usize = 4 * MAX_WAITING;
 /// A client that comes back over TCP does so within this time (facts.md section 3.1).
 const COMES_BACK: Duration = Duration::from_secs(2);
 /// An answer over TCP is waited for at the longest: a query's own window is 30 s.
@@ -58,6 +60,9 @@ struct Dealings {
     truncated: Timestamp,
 }
 
+/// When to look at one of a client's truncated responses, by its serial.
+type Note = (Timestamp, ClientId, u64);
+
 /// All that wait.
 #[derive(Debug, Default)]
 pub(super) struct Truncated {
@@ -66,8 +71,8 @@ pub(super) struct Truncated {
     /// A client's, the oldest first.
     clients: Map<ClientId, Vec<Waiting>>,
     /// When to look at which, in that order: first after [`COMES_BACK`], then after [`LONGEST`].
-    first: VecDeque<(Timestamp, ClientId, u64)>,
-    last: VecDeque<(Timestamp, ClientId, u64)>,
+    first: VecDeque<Note>,
+    last: VecDeque<Note>,
     /// How many wait.
     count: usize,
     serial: u64,
@@ -101,7 +106,7 @@ impl Truncated {
         }
         self.serial += 1;
         let (serial, client) = (self.serial, fallback.client);
-        self.first.push_back((fallback.truncated + COMES_BACK, client, serial));
+        note(&mut self.first, &self.clients, (fallback.truncated + COMES_BACK, client, serial));
         self.clients.entry(client).or_default().push(Waiting { serial, fallback, tcp });
         self.count += 1;
     }
@@ -222,10 +227,10 @@ impl Truncated {
         because
     }
 
-    /// How many wait, and how many pairs are remembered.
+    /// How many wait, how many pairs are remembered, and how many notes are kept.
     #[cfg(test)]
-    pub(super) fn sizes(&self) -> (usize, usize) {
-        (self.count, self.dealings.len())
+    pub(super) fn sizes(&self) -> (usize, usize, usize) {
+        (self.count, self.dealings.len(), self.first.len().max(self.last.len()))
     }
 
     /// Judges what has waited long enough before `watermark`.
@@ -243,7 +248,7 @@ impl Truncated {
             );
             let waits = ended == 0 && self.of(client).is_some_and(|waiting| waiting.iter().any(is_meant));
             if waits {
-                self.last.push_back((due + (LONGEST - COMES_BACK), client, serial));
+                note(&mut self.last, &self.clients, (due + (LONGEST - COMES_BACK), client, serial));
             }
         }
         while let Some(&(due, client, serial)) = self.last.front()
@@ -263,6 +268,16 @@ impl Truncated {
         self.first.clear();
         self.last.clear();
     }
+}
+
+/// Adds to a queue of notes.
+fn note(queue: &mut VecDeque<Note>, clients: &Map<ClientId, Vec<Waiting>>, note: Note) {
+    if queue.len() >= MAX_NOTES {
+        queue.retain(|(_, client, serial)| {
+            clients.get(client).is_some_and(|waiting| waiting.iter().any(|waiting| waiting.serial == *serial))
+        });
+    }
+    queue.push_back(note);
 }
 
 /// As far as the truncated response tells.
