@@ -153,6 +153,94 @@ fn files_that_cannot_be_read() {
     }
 }
 
+/// A resolv.conf is text of at most 64 KiB; what has no end is not read to it.
+#[test]
+fn what_is_no_resolv_conf() {
+    let capture = scratch(&pcap_header(1));
+    let long = scratch(&b"search a.test\n".repeat(6000));
+    for (file, expected) in [
+        ("/dev/zero", "/dev/zero is no resolv.conf, but no text at all"),
+        ("/dev/urandom", "/dev/urandom is no resolv.conf"),
+        (long.path(), "is no resolv.conf: it has more than 64 KiB"),
+        ("", "`` names no file; write FILE, or ADDRESS=FILE"),
+        ("10.0.0.1=", "`10.0.0.1=` names no file; write FILE, or ADDRESS=FILE"),
+        ("/nosuch\n1. HIGH \x1b[31m", "failed to read /nosuch\\n1. HIGH \\u{1b}[31m: No such file"),
+    ] {
+        refuses(&["diagnose", "-r", capture.path(), "--resolv-conf", file], &[expected]);
+    }
+    refuses(&["cost", "a.test", "--resolv-conf", "/dev/zero"], &["/dev/zero is no resolv.conf"]);
+    refuses(&["cost", "a.test", "--resolv-conf", ""], &["--resolv-conf"]);
+    refuses(&["-r", ""], &["--read"]);
+    let good = scratch(b"search a.test\noptions ndots:2\n");
+    let output = nslookout(&["diagnose", "-r", capture.path(), "--resolv-conf", good.path()]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+}
+
+/// A name may hold anything but a slash and a zero byte: it is printed so that it cannot pass for lines of a report.
+#[test]
+fn names_of_files_are_escaped() {
+    let plain = scratch(&[pcap_header(1), query_record(1)].concat());
+    let path = format!("{}\n1. HIGH \x1b[31m\u{202e}", plain.path());
+    std::fs::rename(&plain.0, &path).expect("failed to rename a scratch file");
+    let odd = Scratch(path.into());
+    let watched = nslookout(&["-r", odd.path()]);
+    let diagnosed = nslookout(&["diagnose", "-r", odd.path()]);
+    let refused = nslookout(&["-r", &format!("{}x", odd.path())]);
+    for output in [&watched.stderr, &diagnosed.stdout, &refused.stderr] {
+        let told = text(output);
+        // The report may break the line at a blank.
+        assert!(told.contains("\\n1.") && told.contains("\\u{1b}[31m\\u{202e}"), "{told}");
+        assert!(!told.contains('\x1b') && !told.contains('\u{202e}') && !told.contains("\n1."), "{told}");
+    }
+}
+
+/// What can write nothing does not say that all is well.
+#[test]
+fn a_full_disk_is_trouble() {
+    let capture = scratch(&[pcap_header(1), query_record(1)].concat());
+    for arguments in [
+        &["cost", "a.test"][..],
+        &["cost", "10.0.0.1"],
+        &["explain"],
+        &["explain", "servfail"],
+        &["check", "-i", "lo"],
+        &["diagnose", "-r", capture.path()],
+        &["-r", capture.path()],
+    ] {
+        let full = std::fs::File::create("/dev/full").expect("no /dev/full");
+        let output = Command::new(NSLOOKOUT).args(arguments).stdout(full).output().expect("failed to run");
+        assert_eq!(output.status.code(), Some(2), "{arguments:?} {}", text(&output.stderr));
+        assert!(text(&output.stderr).contains("failed to write to standard output"), "{arguments:?}");
+    }
+}
+
+#[test]
+fn what_asks_for_lines_prints_them_or_is_refused() {
+    let capture = scratch(&[pcap_header(1), query_record(1)].concat());
+    let copy = scratch(b"");
+    for flag in ["--findings", "--lookups", "--messages"] {
+        let way_out = format!("{flag} asks for lines, and -w alone prints none; add --print");
+        refuses(&["-r", capture.path(), flag, "-w", copy.path()], &[&way_out]);
+        let output = nslookout(&["-r", capture.path(), flag, "-w", copy.path(), "--print"]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        assert!(!output.stdout.is_empty(), "{flag}");
+    }
+}
+
+#[test]
+fn the_cost_of_what_is_not_asked_for() {
+    let output = nslookout(&["cost", "169.254.169.254"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(
+        text(&output.stdout),
+        "169.254.169.254 is an address: it is taken as it is, and no query is sent\n"
+    );
+    refuses(&["cost", "a b.com"], &["`a b.com` holds ` `"]);
+    refuses(&["cost", "x", "--search", "a b.com"], &["`a b.com` holds ` `", "--search"]);
+    refuses(&["explain", "nope"], &["there is no finding `nope`; `nslookout explain` lists them all"]);
+    refuses(&["explain", "truncated"], &["the nearest is `truncated-no-tcp`"]);
+}
+
 /// Root may read everything, so it becomes somebody else.
 #[test]
 fn a_file_of_somebody_else() {

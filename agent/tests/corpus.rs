@@ -80,6 +80,14 @@ struct Report {
     findings: Vec<Finding>,
     #[serde(default)]
     fingerprints: Vec<Fingerprint>,
+    not_found: BTreeSet<String>,
+    not_judged: Vec<NotJudged>,
+}
+
+/// A rule that could not look, or not everywhere.
+#[derive(Deserialize)]
+struct NotJudged {
+    id: String,
 }
 
 #[derive(Deserialize)]
@@ -128,7 +136,25 @@ fn diagnose(label: &Label, scratch: &Path) -> Report {
         label.name,
         String::from_utf8_lossy(&output.stderr)
     );
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{}: {error}", label.name))
+    let report: Report =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{}: {error}", label.name));
+    consistent(label, &report, status);
+    report
+}
+
+/// The exit status is that of the worst finding, and nothing is called absent that was found, that could not be looked
+/// for, or of which a client is suspected by too few signs to be sure.
+fn consistent(label: &Label, report: &Report, status: Option<i32>) {
+    let whose = format!("{} {}", label.set, label.name);
+    let bad = report.findings.iter().any(|finding| finding.severity >= Severity::Warning);
+    assert_eq!(status, Some(i32::from(bad)), "{whose}");
+    let found = report.findings.iter().map(|finding| &finding.id);
+    for id in found.chain(report.not_judged.iter().map(|rule| &rule.id)) {
+        assert!(!report.not_found.contains(id), "{whose}: {id} is called absent");
+    }
+    if report.fingerprints.iter().any(|client| client.stub == "musl-before-1.2.4") {
+        assert!(!report.not_found.contains("old-musl"), "{whose}: old-musl is called absent");
+    }
 }
 
 /// All captures, by two threads, each with its label.
@@ -228,7 +254,8 @@ fn a_verdict_counts_what_is_right_missed_and_wrong() {
         r#"{"findings": [{"id": "servfail", "severity": "warning"}, {"id": "old-musl", "severity": "info"},
              {"id": "unanswered", "severity": "high"}, {"id": "unused-aaaa", "severity": "info"},
              {"id": "refused", "severity": "warning", "subject": {"client": "10.1.0.6", "server": "10.96.0.10"}}],
-            "fingerprints": [{"client": "10.1.0.5", "stub": "go", "confidence": "low"}]}"#,
+            "fingerprints": [{"client": "10.1.0.5", "stub": "go", "confidence": "low"}],
+            "not_found": [], "not_judged": []}"#,
     )
     .unwrap();
     let scores = judge([(&label, &report)]);

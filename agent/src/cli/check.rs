@@ -1,17 +1,17 @@
 //! `nslookout check`: can I capture here, and what would be watched?
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Result;
 
-use super::{LiveArgs, TROUBLE};
+use super::{LiveArgs, TROUBLE, print};
 use crate::capture::check::{Hooks, examine};
 
-/// Writes a line to standard output; whoever closed it has seen enough (`| head`).
+/// Adds a line; writing to a String cannot fail.
 macro_rules! say {
-    ($($text:tt)*) => {{
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stdout(), $($text)*);
+    ($out:expr $(, $($text:tt)*)?) => {{
+        let _ = writeln!($out $(, $($text)*)?);
     }};
 }
 
@@ -19,49 +19,51 @@ macro_rules! say {
 const WELL_KNOWN: &str = "169.254.169.253, fd00:ec2::253";
 
 pub(super) fn run(args: &LiveArgs) -> Result<ExitCode> {
+    let mut out = String::new();
     let config = args.config();
     let findings = examine(&config)?;
     let yes = |condition: bool| if condition { "yes" } else { "no" };
-    say!("kernel         {}", findings.kernel);
-    say!("BTF            {}", yes(findings.btf));
-    say!("tcx            {}", yes(findings.tcx));
+    say!(out, "kernel         {}", findings.kernel);
+    say!(out, "BTF            {}", yes(findings.btf));
+    say!(out, "tcx            {}", yes(findings.tcx));
     let have: Vec<&str> =
         findings.capabilities.iter().filter(|(_, have)| *have).map(|(name, _)| *name).collect();
     let lack: Vec<&str> =
         findings.capabilities.iter().filter(|(_, have)| !*have).map(|(name, _)| *name).collect();
-    say!("capabilities   {}", if have.is_empty() { "none".to_owned() } else { have.join(" ") });
+    say!(out, "capabilities   {}", if have.is_empty() { "none".to_owned() } else { have.join(" ") });
     if !lack.is_empty() {
-        say!("               without {}", lack.join(" "));
+        say!(out, "               without {}", lack.join(" "));
     }
     let verdict = |result: &Result<(), crate::capture::CaptureError>| match result {
         Ok(()) => "yes: loaded and let go again".to_owned(),
         Err(error) => format!("no: {error}"),
     };
-    say!("eBPF           {}", verdict(&findings.ebpf));
-    say!("packet socket  {}", verdict(&findings.packet_socket).replace("loaded", "opened"));
+    say!(out, "eBPF           {}", verdict(&findings.ebpf));
+    say!(out, "packet socket  {}", verdict(&findings.packet_socket).replace("loaded", "opened"));
     let others = findings.vpc_resolvers.iter().map(|address| format!(", {address}"));
-    say!("VPC resolvers  {WELL_KNOWN}{}", others.collect::<String>());
-    say!();
-    say!("{} interfaces would be watched by -i {}:", findings.interfaces.len(), config.selection);
+    say!(out, "VPC resolvers  {WELL_KNOWN}{}", others.collect::<String>());
+    say!(out);
+    say!(out, "{} interfaces would be watched by -i {}:", findings.interfaces.len(), config.selection);
     let width = findings.interfaces.iter().map(|hooks| hooks.watched.link.name.len()).max().unwrap_or(0);
     for hooks in &findings.interfaces {
-        print_interface(hooks, width);
+        add_interface(&mut out, hooks, width);
     }
     let can = findings.ebpf.is_ok() || findings.packet_socket.is_ok();
-    say!();
+    say!(out);
     match (&findings.ebpf, &findings.packet_socket) {
-        (Ok(()), _) => say!("ready: nslookout watch"),
-        (Err(_), Ok(())) => say!("ready with a packet socket only: nslookout watch --capture packet"),
-        (Err(_), Err(_)) => say!("not ready: neither eBPF nor a packet socket is allowed here"),
+        (Ok(()), _) => say!(out, "ready: nslookout watch"),
+        (Err(_), Ok(())) => say!(out, "ready with a packet socket only: nslookout watch --capture packet"),
+        (Err(_), Err(_)) => say!(out, "not ready: neither eBPF nor a packet socket is allowed here"),
     }
+    print(&out)?;
     Ok(if can { ExitCode::SUCCESS } else { ExitCode::from(TROUBLE) })
 }
 
-fn print_interface(hooks: &Hooks, width: usize) {
+fn add_interface(out: &mut String, hooks: &Hooks, width: usize) {
     let link = &hooks.watched.link;
     let state = if link.up { "" } else { " (down)" };
-    say!("  {:<width$}  {}{state}", link.name, hooks.watched.reason);
+    say!(out, "  {:<width$}  {}{state}", link.name, hooks.watched.reason);
     for program in &hooks.programs {
-        say!("  {:<width$}    already on the hook: {program}", "");
+        say!(out, "  {:<width$}    already on the hook: {program}", "");
     }
 }

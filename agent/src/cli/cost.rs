@@ -4,14 +4,15 @@
 //! that finds it there.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::{Args, ValueEnum};
 
-use crate::correlate::resolv_conf::{MAX_NAMESERVERS, ResolvConf};
+use super::{print, read_resolv_conf, shown};
+use crate::correlate::resolv_conf::MAX_NAMESERVERS;
 use crate::correlate::search::{Given, Place, Resolver, Said, order, walk};
 use crate::dns::Name;
 
@@ -26,8 +27,8 @@ const QUERIES_PER_NAME: usize = 2;
 #[derive(Args)]
 pub(super) struct CostArgs {
     /// The name as the application gives it; a final dot counts
-    #[arg(value_name = "NAME", value_parser = parse_given)]
-    name: GivenName,
+    #[arg(value_name = "NAME", value_parser = parse_asked)]
+    name: Asked,
     /// Names with fewer dots go through the search list first [default: 5, as the kubelet writes, or that of --resolv-conf]
     #[arg(long, value_name = "N", value_parser = parse_ndots)]
     ndots: Option<u8>,
@@ -40,6 +41,14 @@ pub(super) struct CostArgs {
     /// Take search list, ndots and servers from this file
     #[arg(long, value_name = "FILE")]
     resolv_conf: Option<PathBuf>,
+}
+
+/// What is to be looked up.
+#[derive(Clone)]
+enum Asked {
+    Name(GivenName),
+    /// An address is taken as it is (getaddrinfo of POSIX; c-ares and Go alike).
+    Address(IpAddr),
 }
 
 /// A name, and whether it had a final dot.
@@ -57,7 +66,7 @@ enum ResolverArg {
     Glibc,
     /// Go's own
     Go,
-    /// c-ares (Node's dns.resolve, gRPC, Envoy)
+    /// c-ares where it searches (ares_getaddrinfo, ares_search: gRPC, Envoy); Node's dns.resolve asks the name alone, once
     #[value(name = "c-ares")]
     CAres,
 }
@@ -86,30 +95,36 @@ struct Setting {
 }
 
 pub(super) fn run(args: &CostArgs) -> Result<ExitCode> {
-    let setting = Setting::new(args)?;
+    let name = match &args.name {
+        Asked::Name(name) => name,
+        Asked::Address(address) => {
+            print(&format!("{address} is an address: it is taken as it is, and no query is sent\n"))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
+    let setting = Setting::new(args, name)?;
     let resolvers = match args.resolver {
         Some(resolver) => vec![resolver.resolver()],
         None => vec![Resolver::Musl, Resolver::Glibc, Resolver::Go, Resolver::CAres],
     };
-    // Whoever closed it has seen enough (`| head`).
-    let _ = std::io::stdout().write_all(setting.report(&resolvers).as_bytes());
+    print(&setting.report(&resolvers))?;
     Ok(ExitCode::SUCCESS)
 }
 
 impl Setting {
-    fn new(args: &CostArgs) -> Result<Self> {
+    fn new(args: &CostArgs, name: &GivenName) -> Result<Self> {
         let file = match &args.resolv_conf {
-            Some(path) => {
-                let text =
-                    std::fs::read(path).with_context(|| format!("failed to read {}", path.display()))?;
-                Some((ResolvConf::parse(&text), path.display().to_string()))
-            }
+            Some(path) => Some((read_resolv_conf(path)?, shown(path))),
             None => None,
         };
         let ndots = file.as_ref().map_or(KUBERNETES_NDOTS, |(read, _)| read.ndots());
         let servers = file.as_ref().map_or(1, |(read, _)| read.nameservers.len().clamp(1, MAX_NAMESERVERS));
         let (search, source) = match file {
-            _ if !args.search.is_empty() => (args.search.clone(), "--search".to_owned()),
+            // The root as a domain is the name as it is, which is asked anyway (facts.md section 2.1).
+            _ if !args.search.is_empty() => {
+                let domains = args.search.iter().filter(|domain| domain.label_count() > 0);
+                (domains.cloned().collect(), "--search".to_owned())
+            }
             Some((read, path)) => (read.search, path),
             None => {
                 let domains = KUBERNETES.iter().filter_map(|domain| Name::from_text(domain).ok());
@@ -120,7 +135,7 @@ impl Setting {
                 )
             }
         };
-        let GivenName { name, absolute } = args.name.clone();
+        let GivenName { name, absolute } = name.clone();
         let given = Given { dots: name.label_count().saturating_sub(1), absolute };
         Ok(Self { name, given, ndots: args.ndots.unwrap_or(ndots), search, servers, source })
     }
@@ -228,7 +243,9 @@ fn stops(resolver: Resolver) -> &'static str {
             "glibc stops at an address; after REFUSED or silence only the name itself is still tried"
         }
         Resolver::Go => "go stops at an address only",
-        Resolver::CAres => "c-ares stops at an address, and at SERVFAIL, REFUSED or silence",
+        Resolver::CAres => {
+            "c-ares stops at an address, and at SERVFAIL, REFUSED or silence (Node's dns.resolve: the name alone, once)"
+        }
         Resolver::BusyboxNslookup => "nslookup of BusyBox asks all at once",
     }
 }
@@ -243,7 +260,30 @@ fn count(number: usize, what: &str) -> String {
 }
 
 fn parse_domain(text: &str) -> Result<Name, String> {
-    Name::from_text(text).map_err(|error| format!("`{text}` is no name: {error}"))
+    // What getaddrinfo and c-ares refuse to ask for is priced by nobody (res_hnok of glibc, which takes _ too).
+    let odd = text.chars().find(|octet| !octet.is_ascii_alphanumeric() && !matches!(octet, '.' | '-' | '_'));
+    match odd {
+        Some(odd) if odd.is_ascii() => Err(format!(
+            "`{}` holds `{}`; a host name has letters, digits, - and _ only",
+            text.escape_debug(),
+            odd.escape_debug()
+        )),
+        Some(odd) => Err(format!(
+            "`{}` holds `{odd}`; write it in ASCII, as it is asked (xn--...)",
+            text.escape_debug()
+        )),
+        None => Name::from_text(text).map_err(|error| format!("`{text}` is no name: {error}")),
+    }
+}
+
+fn parse_asked(text: &str) -> Result<Asked, String> {
+    // A link-local address may have its zone (RFC 4007 section 11).
+    let (address, zone) = text.split_once('%').map_or((text, None), |(address, zone)| (address, Some(zone)));
+    match address.parse() {
+        Ok(address @ IpAddr::V6(_)) => Ok(Asked::Address(address)),
+        Ok(address) if zone.is_none() => Ok(Asked::Address(address)),
+        _ => parse_given(text).map(Asked::Name),
+    }
 }
 
 fn parse_given(text: &str) -> Result<GivenName, String> {
@@ -266,11 +306,13 @@ fn parse_ndots(text: &str) -> Result<u8, String> {
 mod tests {
     use super::*;
 
-    fn report(name: &str, resolver: Option<ResolverArg>) -> String {
-        let name = parse_given(name).unwrap();
-        let args = CostArgs { name, ndots: None, search: Vec::new(), resolver, resolv_conf: None };
+    fn report(name: &str, resolver: Option<ResolverArg>, search: &[&str]) -> String {
+        let given = parse_given(name).unwrap();
+        let search = search.iter().map(|domain| parse_domain(domain).unwrap()).collect();
+        let args =
+            CostArgs { name: Asked::Name(given.clone()), ndots: None, search, resolver, resolv_conf: None };
         let resolvers: Vec<Resolver> = resolver.map(ResolverArg::resolver).into_iter().collect();
-        Setting::new(&args).unwrap().report(&resolvers)
+        Setting::new(&args, &given).unwrap().report(&resolvers)
     }
 
     #[test]
@@ -290,7 +332,41 @@ api.stripe.com                                   8        2        2            
 (nowhere)                                        8        2        2             2
   musl stops at the first name that is not NXDOMAIN, also where it has no address
 ";
-        assert_eq!(report("api.stripe.com", Some(ResolverArg::Musl)), expected);
+        assert_eq!(report("api.stripe.com", Some(ResolverArg::Musl), &[]), expected);
+    }
+
+    #[test]
+    fn the_root_in_the_search_list_is_the_name_itself() {
+        let told = report("x", Some(ResolverArg::Glibc), &["."]);
+        assert!(told.contains("no search list (--search)"), "{told}");
+        assert_eq!(told.lines().filter(|line| line.starts_with("x ")).count(), 1, "{told}");
+        let told = report("x", Some(ResolverArg::Glibc), &["a.test", ".", "b.test"]);
+        assert!(told.contains("search a.test b.test\n"), "{told}");
+    }
+
+    #[test]
+    fn an_address_is_not_asked_for() {
+        for address in ["169.254.169.254", "fd00:ec2::253", "fe80::1%eth0"] {
+            assert!(matches!(parse_asked(address), Ok(Asked::Address(_))), "{address}");
+        }
+        for name in ["169.254.169.254.", "1.2.3", "a.test", "256.1.1.1"] {
+            assert!(matches!(parse_asked(name), Ok(Asked::Name(_))), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_no_resolver_asks_for_is_refused() {
+        for (bad, why) in [
+            ("a b.com", "holds ` `"),
+            ("a\nb", "holds `\\n`"),
+            ("a\x1bb", "holds `\\u{1b}`"),
+            ("http://a.com/", "holds `:`"),
+            ("b\u{fc}cher.test", "xn--"),
+            ("1.1.1.1%lo", "holds `%`"),
+        ] {
+            let error = parse_asked(bad).err().unwrap();
+            assert!(error.contains(why) && !error.contains('\n'), "{bad}: {error}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `nslookout diagnose`: a bounded run, then a report: what is wrong, for whom, how sure, what to change.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use jiff::tz::TimeZone;
 
 use super::watch::{learn_name, learn_names, open_live, tell_attached};
-use super::{DiagnoseArgs, OutputArg};
+use super::{DiagnoseArgs, OutputArg, print};
 use crate::capture::counters::CaptureCounters;
 use crate::capture::file::display_name;
 use crate::capture::{Namer, Source};
@@ -50,25 +50,21 @@ pub(super) fn run(args: &DiagnoseArgs) -> Result<ExitCode> {
         engine: &live.engine,
         insight,
         names: &listener.names,
-        file: args.read.as_deref().and_then(std::path::Path::to_str),
+        // A name that is no UTF-8 cannot be typed as it is printed.
+        file: args.read.as_deref().map(|path| path.to_str().unwrap_or("-")),
         // However often a query is sent again, this long after its first send it is judged.
         enough: longest.map(|longest| longest + patience),
     };
-    print(args, &diagnosis).context("failed to write to standard output")?;
+    // Whoever reads the first lines only has what is wanted; the exit status tells the rest.
+    print(&text(args, &diagnosis))?;
     let worst = diagnosis.findings().iter().map(|finding| finding.severity).max();
     Ok(code(worst, args.fail_on.severity()))
 }
 
-fn print(args: &DiagnoseArgs, diagnosis: &Diagnosis<'_>) -> io::Result<()> {
-    let text = match args.output {
+fn text(args: &DiagnoseArgs, diagnosis: &Diagnosis<'_>) -> String {
+    match args.output {
         OutputArg::Text => diagnosis.text(&TimeZone::system(), args.color.wanted()),
         OutputArg::Json => format!("{:#}\n", diagnosis.json()),
-    };
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        // Whoever reads the first lines only has what is wanted; the exit status tells the rest.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other,
     }
 }
 

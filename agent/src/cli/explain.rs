@@ -1,11 +1,10 @@
 //! `nslookout explain`: the page of a finding, as `rustc --explain` does.
 
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 
-use super::ExplainArgs;
+use super::{ExplainArgs, print};
 use crate::findings::FindingId;
 
 pub(super) fn run(args: &ExplainArgs) -> Result<ExitCode> {
@@ -13,20 +12,20 @@ pub(super) fn run(args: &ExplainArgs) -> Result<ExitCode> {
         None => table(),
         Some(id) => match id.parse::<FindingId>() {
             Ok(id) => id.page().to_owned(),
-            Err(unknown) => bail!(
-                "there is no finding `{}`; the nearest is `{}`, and `nslookout explain` lists them all",
-                unknown.0,
-                nearest(id)
-            ),
+            Err(unknown) => match nearest(id) {
+                Some(name) => bail!(
+                    "there is no finding `{}`; the nearest is `{name}`, and `nslookout explain` lists them all",
+                    unknown.0.escape_debug()
+                ),
+                None => bail!(
+                    "there is no finding `{}`; `nslookout explain` lists them all",
+                    unknown.0.escape_debug()
+                ),
+            },
         },
     };
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(error).context("failed to write to standard output")
-        }
-        _ => Ok(ExitCode::SUCCESS),
-    }
+    print(&text)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Every finding with what it says, by the harm it may do.
@@ -34,10 +33,24 @@ fn table() -> String {
     FindingId::ALL.iter().map(|id| format!("{:<20} {}\n", id.as_str(), id.title())).collect()
 }
 
-/// The name that takes the fewest letters to change into.
-fn nearest(text: &str) -> &'static str {
-    let (text, names) = (text.to_lowercase(), FindingId::ALL.map(FindingId::as_str));
-    names.into_iter().min_by_key(|name| distance(&text, name)).unwrap_or_default()
+/// The name that is meant, as far as that can be told: one of which whole words were written, with at most a slip in
+/// each (`truncated` of `truncated-no-tcp`), or one that takes few letters to change into. `None` where all are far.
+fn nearest(text: &str) -> Option<&'static str> {
+    let text = text.to_lowercase();
+    let words = |text: &str| -> Vec<String> { text.split(['-', '_', ' ']).map(str::to_owned).collect() };
+    let names = FindingId::ALL.map(FindingId::as_str).into_iter();
+    // A word of two letters or three is in too many names.
+    let is_meant = |name: &str| {
+        let of_name = words(name);
+        words(&text).iter().all(|word| {
+            word.len() > 3 && of_name.iter().any(|other| distance(word, other) * 4 <= other.len())
+        })
+    };
+    let score = |name: &'static str| (distance(&text, name), name);
+    let best = names.clone().filter(|name| is_meant(name)).map(score).min();
+    // A slip in every third letter is no slip any more.
+    let best = best.or_else(|| names.map(score).min().filter(|(far, name)| far * 3 <= name.len()));
+    best.map(|(_, name)| name)
 }
 
 /// Letters to insert, remove or replace (Levenshtein).
@@ -63,10 +76,18 @@ mod tests {
     #[test]
     fn the_nearest_name_is_offered() {
         let cases = [
-            ("trunctated-no-tcp", "truncated-no-tcp"),
-            ("searchstopped", "search-stopped"),
-            ("musl", "old-musl"),
-            ("SERVFAIL", "servfail"),
+            ("trunctated-no-tcp", Some("truncated-no-tcp")),
+            ("searchstopped", Some("search-stopped")),
+            ("musl", Some("old-musl")),
+            ("SERVFAIL", Some("servfail")),
+            ("truncated", Some("truncated-no-tcp")),
+            ("trunctated", Some("truncated-no-tcp")),
+            ("conntrack", Some("conntrack-race")),
+            ("refusd", Some("refused")),
+            ("no answer", None),
+            ("nope", None),
+            ("x", None),
+            ("", None),
         ];
         for (text, expected) in cases {
             assert_eq!(nearest(text), expected, "{text}");

@@ -20,15 +20,16 @@ mod record;
 mod serve;
 mod watch;
 
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::capture::file::shown;
 use crate::capture::interfaces::Selection;
 use crate::capture::{AttachMethod, CaptureMethod, LiveConfig};
 use crate::correlate::Limits;
@@ -128,8 +129,7 @@ impl JudgeArgs {
     fn config(&self, live: &LiveArgs) -> Result<InsightConfig> {
         let mut resolv_confs = Vec::new();
         for (client, path) in &self.resolv_confs {
-            let text = std::fs::read(path).with_context(|| format!("failed to read {}", path.display()))?;
-            resolv_confs.push((*client, ResolvConf::parse(&text), SearchSource::ResolvConf));
+            resolv_confs.push((*client, read_resolv_conf(path)?, SearchSource::ResolvConf));
         }
         Ok(InsightConfig {
             thresholds: Thresholds { close_after: self.close_after, ..Thresholds::default() },
@@ -393,6 +393,41 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Prints on standard output. Whoever closed it has seen enough (`| head`); a full disk is an error.
+fn print(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("failed to write to standard output")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Octets of a resolv.conf that are read at most: glibc's limit of the search list is gone since 2.26, but 64 KiB hold
+/// more than any kubelet writes (2048 characters, facts.md section 4).
+const MAX_RESOLV_CONF: u64 = 64 * 1024;
+
+/// Reads a resolv.conf.
+///
+/// # Errors
+///
+/// Where it cannot be read, is longer than [`MAX_RESOLV_CONF`], or is no text.
+fn read_resolv_conf(path: &Path) -> Result<ResolvConf> {
+    let mut text = Vec::new();
+    // One octet more tells that it is too long. A device without an end is not read to it.
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MAX_RESOLV_CONF + 1).read_to_end(&mut text))
+        .with_context(|| format!("failed to read {}", shown(path)))?;
+    if text.contains(&0) || std::str::from_utf8(&text).is_err() && text.len() as u64 <= MAX_RESOLV_CONF {
+        bail!("{} is no resolv.conf, but no text at all", shown(path));
+    }
+    if text.len() as u64 > MAX_RESOLV_CONF {
+        bail!("{} is no resolv.conf: it has more than {} KiB", shown(path), MAX_RESOLV_CONF / 1024);
+    }
+    Ok(ResolvConf::parse(&text))
+}
+
 /// A number with a unit: `500ms`, `6s`, `2m`, `1h`.
 fn parse_duration(text: &str) -> Result<Duration, String> {
     let advice = || format!("`{text}` is no time; write a number and a unit: 500ms, 30s, 2m, 1h");
@@ -424,6 +459,9 @@ fn parse_listen(text: &str) -> Result<SocketAddr, String> {
 /// A file, or a client's address, `=` and a file.
 fn parse_resolv_conf(text: &str) -> Result<(Option<IpAddr>, PathBuf), String> {
     match text.split_once('=') {
+        _ if text.is_empty() || text.ends_with('=') && text.find('=') == Some(text.len() - 1) => {
+            Err(format!("`{text}` names no file; write FILE, or ADDRESS=FILE"))
+        }
         Some((address, path)) => match address.parse() {
             Ok(address) => Ok((Some(address), path.into())),
             Err(_) => Err(format!("`{address}` is no address; write FILE, or ADDRESS=FILE")),

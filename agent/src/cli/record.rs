@@ -100,7 +100,7 @@ fn encapsulation(args: &WatchArgs, source: &Source) -> Result<Encapsulation> {
         (Some(path), Source::File(opened)) => match opened.link_type() {
             Some(link_type) => Some(link_type),
             None => {
-                file::one_link_type(path).with_context(|| format!("failed to read {}", path.display()))?
+                file::one_link_type(path).with_context(|| format!("failed to read {}", file::shown(path)))?
             }
         },
         _ => {

@@ -41,6 +41,9 @@ pub(super) fn run(args: &WatchArgs) -> Result<ExitCode> {
     if args.summary == SummaryArg::Only && args.record.print {
         bail!("--print asks for lines, and --summary=only for none; leave one of them out");
     }
+    if let (true, false, Some(flag)) = (args.record.is_wanted(), args.record.print, args.what.lines()) {
+        bail!("{flag} asks for lines, and -w alone prints none; add --print, or leave one of them out");
+    }
     let mut engine = args.matching.engine(&args.live, TallyLimits::default());
     engine.messages = args.what.messages;
     engine.insight = if args.what.no_findings { None } else { Some(args.judge.config(&args.live)?) };
@@ -173,6 +176,18 @@ impl Text {
             Report::Event(_) | Report::Message(_) | Report::Malformed { .. } => {
                 self.transactions.line(report, names)
             }
+        }
+    }
+}
+
+impl WhatArgs {
+    /// The flag that asks for another kind of line.
+    fn lines(self) -> Option<&'static str> {
+        match self {
+            Self { messages: true, .. } => Some("--messages"),
+            Self { lookups: true, .. } => Some("--lookups"),
+            Self { findings: true, .. } => Some("--findings"),
+            _ => None,
         }
     }
 }

@@ -11,6 +11,7 @@ use super::text::{clock, milliseconds};
 use crate::capture::counters::CaptureCounters;
 use crate::dns::Rcode;
 use crate::engine::Insight;
+use crate::findings::percentage;
 use crate::packet::{fragments, tcp};
 use crate::tally::{PacketResult, ServerSummary, Summary, Tally};
 
@@ -87,7 +88,8 @@ fn write_outcomes(out: &mut String, tally: &Tally) -> fmt::Result {
         grouped(summary.unanswered)
     )?;
     if summary.unanswered > 0 {
-        write!(out, " ({:.2} %)", 100.0 * summary.unanswered as f64 / summary.queries() as f64)?;
+        let share = summary.unanswered as f64 / summary.queries() as f64;
+        write!(out, " ({})", percentage(share, 2))?;
     }
     if summary.unseen > 0 {
         write!(out, "  {} with the answer's part of a TCP stream not seen", grouped(summary.unseen))?;
@@ -287,11 +289,12 @@ fn write_losses(out: &mut String, tally: &Tally, source: &SourceReport<'_>) -> f
         (0, _) => return writeln!(out, "no packet lost: the only doubt is what is listed above"),
         _ => {}
     }
-    let share = 100.0 * dropped as f64 / captured.saturating_add(dropped) as f64;
+    let share = percentage(dropped as f64 / captured.saturating_add(dropped) as f64, 1);
     writeln!(
         out,
-        "lost {} packets ({share:.1} %): \"no answer\" may be overstated by up to {}",
+        "lost {} packet{} ({share}): \"no answer\" may be overstated by up to {}",
         grouped(dropped),
+        if dropped == 1 { "" } else { "s" },
         grouped(dropped)
     )
 }

@@ -61,6 +61,7 @@ use crate::dns::Rcode;
 
 pub use crate::correlate::fingerprint::Confidence;
 pub use blind::{Blind, Open, OpenQuery, Outlook, Unfinished};
+pub use evidence::{counted, percentage};
 pub use finding::{
     Change, Details, Finding, FindingId, Measure, Packet, Quantity, Remedy, RemedyPlace, Severity, Subject,
     UnknownFinding,

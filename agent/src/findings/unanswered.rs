@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use hashlink::LinkedHashMap;
 
-use super::evidence::{percent, share};
+use super::evidence::{counted, percent, share};
 use super::example::of_transaction;
 use super::remedies::{count, remedy, text};
 use super::{
@@ -261,7 +261,10 @@ fn details(
         ),
     };
     let evidence = client.waited_for().count() as u64;
-    let waits = format!("{evidence} queries of {whom} had no response within 6 s of their last send");
+    let waits = format!(
+        "{} of {whom} had no response within 6 s of the last send",
+        counted(evidence, "query", "queries")
+    );
     let mut because = vec![waits, because];
     if lost > 0 {
         because.push(format!("{lost} packets were lost there meanwhile, which does not explain as many"));

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use super::link_types::{NOT_READ, Named};
+use super::shown;
 
 /// Why a file cannot be read.
 #[derive(Debug, Error)]
 pub enum PcapFileError {
     /// It cannot be opened.
-    #[error("failed to open {}{advice}", path.display())]
+    #[error("failed to open {}{advice}", shown(path))]
     Open {
         /// The file.
         path: PathBuf,
@@ -21,7 +22,7 @@ pub enum PcapFileError {
         source: io::Error,
     },
     /// It is a directory.
-    #[error("{} is a directory; name a capture file in it", path.display())]
+    #[error("{} is a directory; name a capture file in it", shown(path))]
     Directory {
         /// The directory.
         path: PathBuf,
@@ -32,7 +33,7 @@ pub enum PcapFileError {
     )]
     Terminal,
     /// Its content is not what is read here.
-    #[error("{}{flaw}", path.display())]
+    #[error("{}{flaw}", shown(path))]
     Content {
         /// The file.
         path: PathBuf,

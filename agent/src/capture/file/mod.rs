@@ -266,7 +266,31 @@ pub fn one_link_type(path: &Path) -> io::Result<Option<LinkType>> {
 
 /// What a person calls the file.
 pub fn display_name(path: &Path) -> String {
-    if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() }
+    if path == Path::new("-") { "standard input".to_owned() } else { shown(path) }
+}
+
+/// Does a terminal obey it instead of showing it: control characters, and those that turn the direction of writing
+/// (Unicode's bidirectional algorithm, UAX 9) or are not seen?
+pub fn is_obeyed(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// A path on one line: what a terminal would obey, or begin a new line at, is escaped; an empty one is named.
+pub fn shown(path: &Path) -> String {
+    if path.as_os_str().is_empty() {
+        return "the file with the empty name".to_owned();
+    }
+    let text = path.to_string_lossy();
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_obeyed(character) {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
 }
 
 /// A pipe that is waited for until it is no longer wanted.

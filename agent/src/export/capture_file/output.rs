@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::capture::file::FileId;
+use crate::capture::file::{self, FileId};
 
 /// Bytes that wait for a flush at most.
 const BUFFER: usize = 256 * 1024;
@@ -58,7 +58,7 @@ impl RecordError {
 }
 
 fn shown(path: &Path) -> String {
-    if path == Path::new("-") { "to standard output".to_owned() } else { path.display().to_string() }
+    if path == Path::new("-") { "to standard output".to_owned() } else { file::shown(path) }
 }
 
 /// How a file is laid out.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::fmt::strtime::BrokenDownTime;
 use jiff::tz::TimeZone;
 
+use crate::capture::file::shown;
 use crate::capture::frame::Timestamp;
 
 /// When to begin another file.
@@ -94,7 +95,7 @@ impl Names {
     }
 
     fn with_time(&self) -> Result<OsString, String> {
-        let shown = self.path.display();
+        let shown = shown(&self.path);
         let format =
             self.path.to_str().ok_or_else(|| format!("{shown}: -G wants a name of plain characters"))?;
         let time = jiff::Timestamp::from_nanosecond(i128::from(self.begun.as_nanos())).unwrap_or_default();
@@ -121,10 +122,9 @@ pub(super) fn check_name(path: &Path) -> Result<(), String> {
         _ => None,
     });
     match packed {
-        Some(program) => Err(format!(
-            "{0}: packed files are not written; -w - | {program} > {0} packs one",
-            path.display()
-        )),
+        Some(program) => {
+            Err(format!("{0}: packed files are not written; -w - | {program} > {0} packs one", shown(path)))
+        }
         None => Ok(()),
     }
 }

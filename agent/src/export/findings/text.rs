@@ -8,7 +8,7 @@ use super::{example, whom};
 use crate::capture::frame::Timestamp;
 use crate::export::json::InterfaceNames;
 use crate::export::text::{clock, milliseconds};
-use crate::findings::{Change, Finding, Measure, Quantity, Remedy, Severity};
+use crate::findings::{Change, Finding, Measure, Quantity, Remedy, Severity, percentage};
 
 /// Columns of a report.
 pub const WIDTH: usize = 80;
@@ -110,7 +110,7 @@ fn number(measure: &Measure) -> String {
     let name = measure.name.replace('_', " ");
     match &measure.value {
         Quantity::Count(count) => format!("{name} {count}"),
-        Quantity::Ratio(ratio) => format!("{name} {:.0} %", 100.0 * ratio),
+        Quantity::Ratio(ratio) => format!("{name} {}", percentage(*ratio, 0)),
         Quantity::Time(duration) => format!("{name} {} ms", milliseconds(*duration)),
         Quantity::Text(text) => format!("{name} {text}"),
     }

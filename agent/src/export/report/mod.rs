@@ -14,10 +14,11 @@ use super::json::InterfaceNames;
 use super::summary::{SourceReport, grouped};
 use super::text::{clock, milliseconds};
 use crate::capture::counters::CaptureCounters;
+use crate::capture::file::is_obeyed;
 use crate::capture::frame::Timestamp;
 use crate::correlate::fingerprint::Stub;
 use crate::engine::{Engine, Insight};
-use crate::findings::{Blind, Finding, FindingId, Open, Severity};
+use crate::findings::{Blind, Finding, FindingId, Open, Severity, counted, percentage};
 
 /// Clients that are named of one stub resolver.
 const MOST_CLIENTS: usize = 4;
@@ -282,11 +283,11 @@ impl Diagnosis<'_> {
         let ledger = self.insight.findings().ledger();
         for note in ledger.held_back() {
             let words = format!(
-                "Held back: {} for {}. It seemed so {}, but {} packets were lost there meanwhile.",
+                "Held back: {} for {}. It seemed so {}, but {} lost there meanwhile.",
                 note.id.as_str(),
                 whom(&note.subject, self.names),
                 times(note.evidence),
-                grouped(note.lost)
+                counted(note.lost, "packet was", "packets were")
             );
             wrap(out, &words, 0, 2);
         }
@@ -321,9 +322,10 @@ impl Diagnosis<'_> {
                 0 => format!("{} with {what}", grouped(queries)),
                 broken => {
                     format!(
-                        "{} with {what} (which would break {} lookups)",
+                        "{} with {what} (which would break {} lookup{})",
                         grouped(queries),
-                        grouped(broken)
+                        grouped(broken),
+                        if broken == 1 { "" } else { "s" }
                     )
                 }
             })
@@ -334,9 +336,9 @@ impl Diagnosis<'_> {
         }
         let cache = self.insight.cache().savings();
         if cache.hits > 0 {
-            let share = 100.0 * cache.hits as f64 / cache.queries.max(1) as f64;
+            let share = percentage(cache.hits as f64 / cache.queries.max(1) as f64, 0);
             let mut words = format!(
-                "A node-local cache would have answered {} of {} queries ({share:.0} %).",
+                "A node-local cache would have answered {} of {} queries ({share}).",
                 grouped(cache.hits),
                 grouped(cache.queries)
             );
@@ -368,14 +370,31 @@ fn some_of(what: &str, clients: &[String]) -> String {
     format!("{} {what} ({some}{more})", clients.len())
 }
 
-/// A word as a shell takes it.
+/// A word as a shell takes it, on one line and without what a terminal obeys (`$'\n'`, POSIX.1-2024 section 2.2.4).
 fn quoted(word: &str) -> String {
     let plain = |character: char| character.is_ascii_alphanumeric() || "._/-+:@%".contains(character);
     if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
+        return word.to_owned();
     }
+    if !word.chars().any(is_obeyed) {
+        return format!("'{}'", word.replace('\'', "'\\''"));
+    }
+    let mut text = "$'".to_owned();
+    for character in word.chars() {
+        if is_obeyed(character) {
+            let mut octets = [0; 4];
+            let octets = character.encode_utf8(&mut octets).bytes();
+            // Octal always has three digits, so that a digit may follow.
+            octets.for_each(|octet| text.push_str(&format!("\\{octet:03o}")));
+        } else {
+            if matches!(character, '\'' | '\\') {
+                text.push('\\');
+            }
+            text.push(character);
+        }
+    }
+    text.push('\'');
+    text
 }
 
 #[cfg(test)]

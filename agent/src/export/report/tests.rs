@@ -87,6 +87,8 @@ fn words_for_a_shell_are_quoted_where_they_have_to_be() {
         ("my file", "'my file'"),
         ("a'b", "'a'\\''b'"),
         ("", "''"),
+        ("a\n1. HIGH \x1b[31m", "$'a\\0121. HIGH \\033[31m'"),
+        ("it's\t\\", "$'it\\'s\\011\\\\'"),
     ] {
         assert_eq!(quoted(word), expected);
     }
