@@ -18,6 +18,7 @@ mod diagnose;
 mod explain;
 mod record;
 mod serve;
+mod threshold;
 mod watch;
 
 use std::io::IsTerminal as _;
@@ -120,6 +121,9 @@ pub(crate) struct JudgeArgs {
     /// resolv.conf of all clients, or of one (10.1.0.5=FILE); may be given several times [default: inferred from packets]
     #[arg(long = "resolv-conf", value_name = "[ADDRESS=]FILE", value_parser = parse_resolv_conf)]
     resolv_confs: Vec<(Option<IpAddr>, PathBuf)>,
+    /// A number that the rules compare with (`explain thresholds` lists all); may be given several times
+    #[arg(long = "threshold", value_name = "NAME=VALUE", value_parser = threshold::parse)]
+    thresholds: Vec<threshold::Set>,
 }
 
 impl JudgeArgs {
@@ -130,11 +134,9 @@ impl JudgeArgs {
             let text = std::fs::read(path).with_context(|| format!("failed to read {}", path.display()))?;
             resolv_confs.push((*client, ResolvConf::parse(&text), SearchSource::ResolvConf));
         }
-        Ok(InsightConfig {
-            thresholds: Thresholds { close_after: self.close_after, ..Thresholds::default() },
-            resolv_confs,
-            vpc_resolvers: live.vpc_resolvers.clone(),
-        })
+        let mut thresholds = Thresholds { close_after: self.close_after, ..Thresholds::default() };
+        self.thresholds.iter().for_each(|set| set.apply(&mut thresholds));
+        Ok(InsightConfig { thresholds, resolv_confs, vpc_resolvers: live.vpc_resolvers.clone() })
     }
 }
 
@@ -224,7 +226,7 @@ struct DiagnoseArgs {
 
 #[derive(Args)]
 struct ExplainArgs {
-    /// The finding, as it is named in lines and reports
+    /// The finding, as it is named in lines and reports; or `thresholds`, for the numbers that the rules compare with
     #[arg(value_name = "FINDING")]
     id: Option<String>,
 }

@@ -15,7 +15,7 @@ use crate::correlate::resolv_conf::{ResolvConf, SearchSource};
 use crate::correlate::servers::Servers;
 use crate::correlate::shadow_cache::ShadowCache;
 use crate::correlate::what_if::WhatIf;
-use crate::findings::{Findings, Ground, Shown, Thresholds, is_ordinary};
+use crate::findings::{Findings, Ground, Shown, Thresholds};
 use crate::tally::LookupCounts;
 
 /// What is configured of it.
@@ -67,7 +67,7 @@ impl Insight {
         cache.configure(&config.vpc_resolvers);
         Self {
             clients,
-            fallbacks: Fallbacks::default(),
+            fallbacks: Fallbacks::new(config.thresholds.patience()),
             rates,
             servers: Servers::default(),
             cache,
@@ -116,7 +116,7 @@ impl Insight {
         for repeat in self.cache.take_repeats() {
             self.show(now, Shown::Repeat(&repeat), emit);
         }
-        if !is_ordinary(event) {
+        if !self.findings.is_ordinary(event) {
             self.show(now, Shown::Event(event), emit);
         }
     }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use hashlink::LinkedHashMap;
 
 use super::cluster::is_cluster_name;
+use super::evidence::ratio;
 use super::example::of_lookup;
 use super::remedies::{count, remedy, text};
 use super::thresholds::Amplification;
@@ -111,7 +112,7 @@ impl Detector for SearchAmplification {
         let server = server(lookup);
         let load =
             server.map(|server| desk.context.servers.window(server, desk.context.now, thresholds.within));
-        let overload = load.is_some_and(is_overloaded);
+        let overload = load.is_some_and(|load| is_overloaded(load, &thresholds));
         let (id, subject) = (FindingId::SearchAmplification, Subject::client(lookup.client));
         // Those before the one that opens it were not told.
         let count = if desk.is_open(id, subject) { 1 } else { sum.walks };
@@ -183,10 +184,11 @@ fn at_node(lookup: &Lookup) -> bool {
     server(lookup).is_some_and(|server| server.is_loopback() || server == NODE_LOCAL)
 }
 
-/// Does the server that is asked for it fail (facts.md section 3.5, overload)? One in 20 is no accident.
-fn is_overloaded(load: ServerWindow) -> bool {
+/// Does the server that is asked for it fail (facts.md section 3.5, overload)?
+fn is_overloaded(load: ServerWindow, thresholds: &Amplification) -> bool {
     let failed = load.unanswered + load.servfail + load.refused;
-    load.transactions >= 100 && failed * 20 >= load.transactions
+    load.transactions >= thresholds.overload_at_least
+        && ratio(failed, load.transactions) >= thresholds.overload_share
 }
 
 fn details(lookup: &Lookup, sum: &Sum, thresholds: &Amplification, failing: Option<ServerWindow>) -> Details {

@@ -17,8 +17,6 @@ use crate::maps::Map;
 /// so that those which wait get their verdict.
 const MAX_WAITING: usize = 8192;
 const MAX_PER_CLIENT: usize = 32;
-/// A client that comes back over TCP does so within this time (facts.md section 3.1).
-const COMES_BACK: Duration = Duration::from_secs(2);
 /// An answer over TCP is waited for at the longest: a query's own window is 30 s.
 const LONGEST: Duration = Duration::from_secs(35);
 /// Pairs of client and server of which it is known when they last had to do with TCP, at most.
@@ -65,7 +63,7 @@ pub(super) struct Truncated {
     dealings: LinkedHashMap<(ClientId, SocketAddr), Dealings>,
     /// A client's, the oldest first.
     clients: Map<ClientId, Vec<Waiting>>,
-    /// When to look at which, in that order: first after [`COMES_BACK`], then after [`LONGEST`].
+    /// When to look at which, in that order: first after `Patience::comes_back`, then after [`LONGEST`].
     first: VecDeque<(Timestamp, ClientId, u64)>,
     last: VecDeque<(Timestamp, ClientId, u64)>,
     /// How many wait.
@@ -80,6 +78,7 @@ impl Truncated {
         transaction: &Transaction,
         response: &Response,
         whole: bool,
+        comes_back: Duration,
         emit: &mut dyn FnMut(Followed),
     ) {
         let Some(question) = &transaction.query.question else { return };
@@ -101,7 +100,7 @@ impl Truncated {
         }
         self.serial += 1;
         let (serial, client) = (self.serial, fallback.client);
-        self.first.push_back((fallback.truncated + COMES_BACK, client, serial));
+        self.first.push_back((fallback.truncated + comes_back, client, serial));
         self.clients.entry(client).or_default().push(Waiting { serial, fallback, tcp });
         self.count += 1;
     }
@@ -205,6 +204,7 @@ impl Truncated {
         &mut self,
         tried: &Tried,
         obstacle: Obstacle,
+        comes_back: Duration,
         emit: &mut dyn FnMut(Followed),
     ) -> bool {
         let Tried { client, server, began, data, .. } = *tried;
@@ -212,7 +212,7 @@ impl Truncated {
         dealings.failed = Some(obstacle);
         let because = dealings.truncated != Timestamp::default()
             && began.since(dealings.truncated) < BECAUSE
-            && dealings.truncated.since(began) < COMES_BACK;
+            && dealings.truncated.since(began) < comes_back;
         let is_meant = |waiting: &Waiting| {
             // A question in a SYN that nobody took was read all the same.
             let tried = waiting.tcp == Tcp::Trying || data && waiting.tcp == Tcp::Asked;
@@ -229,7 +229,12 @@ impl Truncated {
     }
 
     /// Judges what has waited long enough before `watermark`.
-    pub(super) fn tick(&mut self, watermark: Timestamp, emit: &mut dyn FnMut(Followed)) {
+    pub(super) fn tick(
+        &mut self,
+        watermark: Timestamp,
+        comes_back: Duration,
+        emit: &mut dyn FnMut(Followed),
+    ) {
         while let Some(&(due, client, serial)) = self.first.front()
             && due < watermark
         {
@@ -243,7 +248,7 @@ impl Truncated {
             );
             let waits = ended == 0 && self.of(client).is_some_and(|waiting| waiting.iter().any(is_meant));
             if waits {
-                self.last.push_back((due + (LONGEST - COMES_BACK), client, serial));
+                self.last.push_back((due + LONGEST.saturating_sub(comes_back), client, serial));
             }
         }
         while let Some(&(due, client, serial)) = self.last.front()
