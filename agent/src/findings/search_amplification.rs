@@ -229,7 +229,7 @@ fn details(lookup: &Lookup, sum: &Sum, thresholds: &Amplification, failing: Opti
         because,
         numbers: numbers(lookup, sum, suffixes, dots),
         example: of_lookup(lookup),
-        remedies: remedies(base),
+        remedies: remedies(base, server(lookup)),
     }
 }
 
@@ -256,8 +256,9 @@ fn numbers(lookup: &Lookup, sum: &Sum, suffixes: usize, dots: usize) -> Vec<Meas
 }
 
 /// In the order of facts.md.
-fn remedies(base: &Name) -> Vec<Remedy> {
+fn remedies(base: &Name, server: Option<IpAddr>) -> Vec<Remedy> {
     let plain = base.to_string();
+    let nameservers = server.map_or_else(String::new, |server| format!("  nameservers: [{server}]"));
     vec![
         remedy(
             "Ask names with two dots as they are first (ndots:1 breaks short names of other namespaces on musl)",
@@ -278,7 +279,7 @@ fn remedies(base: &Name) -> Vec<Remedy> {
         remedy(
             "For a pod that asks for external names only, leave the search list out",
             RemedyPlace::PodSpec,
-            &["dnsPolicy: None", "dnsConfig:", "  nameservers: [ADDRESS-OF-KUBE-DNS]"],
+            &["dnsPolicy: None", "dnsConfig:", &nameservers],
         ),
     ]
 }
