@@ -414,3 +414,40 @@ fn a_signal_ends_the_capture_early() {
         "{report}"
     );
 }
+
+/// What diagnose finds in a capture of the corpus with such flags, by name.
+fn found_in(capture: &str, flags: &[&str]) -> Vec<String> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/tuned").join(capture);
+    let arguments = [&["diagnose", "-o", "json", "-r", file.to_str().unwrap()], flags].concat();
+    let output = nslookout(&arguments, &[]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    report["findings"].as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn thresholds_have_effect() {
+    let blocked = "tcp-blocked-drop-musl-1.2.5-dnsmasq.pcap.zst";
+    let truncated = "truncated-chain-bind.pcap.zst";
+    let cases = [
+        ("deep-cname-7-unbound.pcap.zst", "deep-cname.cnames=20", "deep-cname", (true, false)),
+        // Of no interest by default: fewer aliases than six.
+        ("deep-cname-not-4-dnsmasq.pcap.zst", "deep-cname.cnames=4", "deep-cname", (false, true)),
+        (blocked, "tcp.silence=30s", "tcp-blocked", (true, false)),
+        (truncated, "truncated.comes-back=30s", "truncated-no-tcp", (true, false)),
+    ];
+    for (capture, threshold, id, (before, after)) in cases {
+        let has = |flags: &[&str]| found_in(capture, flags).iter().any(|found| found == id);
+        assert_eq!((has(&[]), has(&["--threshold", threshold])), (before, after), "{capture} {threshold}");
+    }
+}
+
+#[test]
+fn an_unknown_threshold_is_told_with_the_nearest() {
+    let output = nslookout(&["diagnose", "-r", "-", "--threshold", "linklocal.packet=9"], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output.stderr);
+    assert!(said.contains("`linklocal.packet`; the nearest is `linklocal.packets`"), "{said}");
+    assert!(said.contains("nslookout explain thresholds"), "{said}");
+    let table = text(&nslookout(&["explain", "thresholds"], &[]).stdout);
+    assert!(table.contains("linklocal.packets                1024   packets a second"), "{table}");
+}

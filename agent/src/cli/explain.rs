@@ -4,12 +4,13 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-use super::{ExplainArgs, print};
+use super::{ExplainArgs, print, threshold};
 use crate::findings::FindingId;
 
 pub(super) fn run(args: &ExplainArgs) -> Result<ExitCode> {
     let text = match &args.id {
         None => table(),
+        Some(id) if id == "thresholds" => threshold::table(),
         Some(id) => match id.parse::<FindingId>() {
             Ok(id) => id.page().to_owned(),
             Err(unknown) => match nearest(id) {
@@ -54,7 +55,7 @@ fn nearest(text: &str) -> Option<&'static str> {
 }
 
 /// Letters to insert, remove or replace (Levenshtein).
-fn distance(from: &str, to: &str) -> usize {
+pub(super) fn distance(from: &str, to: &str) -> usize {
     let to: Vec<char> = to.chars().collect();
     let mut row: Vec<usize> = (0..=to.len()).collect();
     for letter in from.chars() {

@@ -18,6 +18,7 @@ mod diagnose;
 mod explain;
 mod record;
 mod serve;
+mod threshold;
 mod watch;
 
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
@@ -122,6 +123,9 @@ pub(crate) struct JudgeArgs {
     /// resolv.conf of all clients, or of one (10.1.0.5=FILE); may be given several times [default: inferred from packets]
     #[arg(long = "resolv-conf", value_name = "[ADDRESS=]FILE", value_parser = parse_resolv_conf)]
     resolv_confs: Vec<(Option<IpAddr>, PathBuf)>,
+    /// A number that the rules compare with (`explain thresholds` lists all); may be given several times
+    #[arg(long = "threshold", value_name = "NAME=VALUE", value_parser = threshold::parse)]
+    thresholds: Vec<threshold::Set>,
 }
 
 impl JudgeArgs {
@@ -131,11 +135,9 @@ impl JudgeArgs {
         for (client, path) in &self.resolv_confs {
             resolv_confs.push((*client, read_resolv_conf(path)?, SearchSource::ResolvConf));
         }
-        Ok(InsightConfig {
-            thresholds: Thresholds { close_after: self.close_after, ..Thresholds::default() },
-            resolv_confs,
-            vpc_resolvers: live.vpc_resolvers.clone(),
-        })
+        let mut thresholds = Thresholds { close_after: self.close_after, ..Thresholds::default() };
+        self.thresholds.iter().for_each(|set| set.apply(&mut thresholds));
+        Ok(InsightConfig { thresholds, resolv_confs, vpc_resolvers: live.vpc_resolvers.clone() })
     }
 }
 
@@ -225,7 +227,7 @@ struct DiagnoseArgs {
 
 #[derive(Args)]
 struct ExplainArgs {
-    /// The finding, as it is named in lines and reports
+    /// The finding, as it is named in lines and reports; or `thresholds`, for the numbers that the rules compare with
     #[arg(value_name = "FINDING")]
     id: Option<String>,
 }

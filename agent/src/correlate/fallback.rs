@@ -69,7 +69,7 @@ pub enum Then {
     Blocked(Obstacle),
     /// Another server's whole answer was there already, or came.
     OtherServer,
-    /// Nothing within 2 s (facts.md section 3.1).
+    /// Nothing within [`Patience::comes_back`].
     Nothing,
     /// The capture ended, or lost packets, before it could be known.
     Unknown,
@@ -182,15 +182,41 @@ pub enum Followed {
     Reuse(Reuse),
 }
 
+/// How long is waited for what does not come (facts.md section 3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// A client that comes back over TCP does so within this time: 2 s.
+    pub comes_back: Duration,
+    /// A SYN without an answer for so long: 3 s. Linux has sent it three times by then, at 0, 1 and 3 s (RFC 6298).
+    pub silence: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { comes_back: Duration::from_secs(2), silence: Duration::from_secs(3) }
+    }
+}
+
 /// Follows truncated responses and connections.
 #[derive(Debug, Default)]
 pub struct Fallbacks {
+    patience: Patience,
     truncated: Truncated,
     connections: Connections,
     recent: Recent,
 }
 
 impl Fallbacks {
+    /// With nothing seen yet.
+    pub fn new(patience: Patience) -> Self {
+        Self { patience, ..Self::default() }
+    }
+
+    /// Forgets what goes by a clock; not how long to wait.
+    pub fn forget(&mut self) {
+        *self = Self::new(self.patience);
+    }
+
     /// Takes an event. What is ordinary costs a note of each query over UDP and its answer.
     pub fn event(&mut self, event: &Event, emit: &mut dyn FnMut(Followed)) {
         match event {
@@ -243,7 +269,7 @@ impl Fallbacks {
         if response.header.truncated() {
             let whole = self.recent.whole_elsewhere(parties, id, at);
             let _ = self.recent.answered(parties, response, id, at);
-            return self.truncated.add(transaction, response, whole, emit);
+            return self.truncated.add(transaction, response, whole, self.patience.comes_back, emit);
         }
         if let Some(first) = self.recent.answered(parties, response, id, at)
             && first.rcode != response.rcode
@@ -275,7 +301,7 @@ impl Fallbacks {
 
     /// A connection did not come about.
     fn failed(&mut self, tried: Tried, obstacle: Obstacle, emit: &mut dyn FnMut(Followed)) {
-        let after_truncation = self.truncated.blocked(&tried, obstacle, emit);
+        let after_truncation = self.truncated.blocked(&tried, obstacle, self.patience.comes_back, emit);
         let Tried { client, client_port, server, began, syns, .. } = tried;
         let attempt = Attempt { client, client_port, server, began, syns, obstacle, after_truncation };
         emit(Followed::Attempt(attempt));
@@ -283,10 +309,10 @@ impl Fallbacks {
 
     /// Judges what has waited long enough; everything before `watermark` was seen.
     pub fn tick(&mut self, watermark: Timestamp, emit: &mut dyn FnMut(Followed)) {
-        while let Some(tried) = self.connections.silent(watermark) {
+        while let Some(tried) = self.connections.silent(watermark, self.patience.silence) {
             self.failed(tried, Obstacle::Silence, emit);
         }
-        self.truncated.tick(watermark, emit);
+        self.truncated.tick(watermark, self.patience.comes_back, emit);
     }
 
     /// Truncated responses that wait, pairs of client and server that are remembered, and connections that begin.

@@ -15,7 +15,7 @@ use crate::correlate::resolv_conf::{ResolvConf, SearchSource};
 use crate::correlate::servers::Servers;
 use crate::correlate::shadow_cache::ShadowCache;
 use crate::correlate::what_if::WhatIf;
-use crate::findings::{Blind, Findings, Ground, Shown, Thresholds, is_ordinary};
+use crate::findings::{Blind, Findings, Ground, Shown, Thresholds};
 use crate::tally::LookupCounts;
 
 /// What is configured of it.
@@ -79,7 +79,7 @@ impl Rooms {
     /// Forgets what goes by a clock, after all was ended; not what was told, nor the sums of what would be saved.
     fn forget(&mut self) {
         self.clients.forget();
-        self.fallbacks = Fallbacks::default();
+        self.fallbacks.forget();
         self.servers = Servers::default();
         self.cache.forget();
         self.of_lookup = WhatIf::default();
@@ -89,7 +89,8 @@ impl Rooms {
 impl Insight {
     /// With nothing known yet.
     pub(super) fn new(config: InsightConfig) -> Self {
-        let mut rooms = Rooms::default();
+        let fallbacks = Fallbacks::new(config.thresholds.patience());
+        let mut rooms = Rooms { fallbacks, ..Rooms::default() };
         for (client, resolv_conf, source) in config.resolv_confs {
             rooms.clients.configure(client, resolv_conf, source);
         }
@@ -146,7 +147,7 @@ impl Insight {
         for repeat in self.rooms.cache.take_repeats() {
             self.show(now, Shown::Repeat(&repeat), emit);
         }
-        if !is_ordinary(event) {
+        if !self.findings.is_ordinary(event) {
             self.show(now, Shown::Event(event), emit);
         }
     }

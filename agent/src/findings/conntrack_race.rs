@@ -216,7 +216,7 @@ impl ConntrackRace {
             return desk.hold_back(FindingId::ConntrackRace, subject, events, lost);
         }
         let (severity, confidence) = (Severity::High, Confidence::Medium);
-        details.numbers.push(count("events_in_60_s", events));
+        details.numbers.push(count("events_within_a_minute", events));
         let id = FindingId::ConntrackRace;
         // The first ones were not told before.
         let told = desk.is_open(id, subject);
@@ -254,8 +254,14 @@ fn details(lookup: &Lookup, candidate: &Candidate, lost: &Lost<'_>) -> Details {
     Details { summary, because, numbers, example, remedies: remedies() }
 }
 
+/// In the order of facts.md.
 fn remedies() -> Vec<Remedy> {
     vec![
+        remedy(
+            "Run a kernel that resolves clashing entries; see whether insert_failed grows",
+            RemedyPlace::Node,
+            &["conntrack -S"],
+        ),
         remedy(
             "Run NodeLocal DNSCache: it is reached without conntrack and asks upstream over TCP",
             RemedyPlace::Node,
@@ -268,9 +274,11 @@ fn remedies() -> Vec<Remedy> {
         ),
         remedy("With glibc: ask over TCP", RemedyPlace::ResolvConf, &["options use-vc"]),
         remedy(
-            "Run a kernel that resolves clashing entries; see whether insert_failed grows",
+            "Run one CoreDNS on each node and keep queries on it: then both packets of a pair go to the same one",
             RemedyPlace::Node,
-            &["conntrack -S"],
+            &[
+                "kubectl -n kube-system patch service kube-dns -p '{\"spec\":{\"internalTrafficPolicy\":\"Local\"}}'",
+            ],
         ),
     ]
 }

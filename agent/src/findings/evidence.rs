@@ -1,5 +1,7 @@
 //! Shares, as numbers and in words.
 
+use std::time::Duration;
+
 use super::{Measure, Quantity};
 
 /// A share of 1, as evidence.
@@ -10,6 +12,15 @@ pub(super) fn share(name: &'static str, part: u64, whole: u64) -> Measure {
 /// A part of a whole; 0 of nothing.
 pub(super) fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+/// A length of time as people say it: `2 s`, `300 ms`.
+pub(super) fn words(time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    match seconds {
+        short if short < 1.0 => format!("{} ms", short * 1e3),
+        long => format!("{long} s"),
+    }
 }
 
 /// A share as people say it.

@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 
-use super::Packet;
+use super::evidence::words;
+use super::{Packet, Thresholds};
 use crate::capture::frame::Timestamp;
 use crate::correlate::fallback::{Asked, Fallback, Obstacle, Then};
 use crate::correlate::lookups::{Answer, Ask, Lookup, Reply, Verdict};
@@ -71,7 +72,7 @@ pub(super) fn of_asks<'a>(lookup: &Lookup, asks: impl Iterator<Item = (&'a Name,
 }
 
 /// A truncated response, its query and what followed.
-pub(super) fn of_fallback(fallback: &Fallback) -> Vec<Packet> {
+pub(super) fn of_fallback(fallback: &Fallback, thresholds: &Thresholds) -> Vec<Packet> {
     let Fallback { question, id, edns, truncated, length, .. } = fallback;
     let client = SocketAddr::new(fallback.client.address, fallback.client_port);
     let ends = Ends { client, server: fallback.server, transport: Transport::Udp };
@@ -82,9 +83,11 @@ pub(super) fn of_fallback(fallback: &Fallback) -> Vec<Packet> {
         }
         Then::TcpUnanswered => Some("[asked over TCP, no answer]".to_owned()),
         Then::Blocked(Obstacle::Reset) => Some("[TCP SYN, answered with RST]".to_owned()),
-        Then::Blocked(Obstacle::Silence) => Some("[TCP SYN, no answer within 3 s]".to_owned()),
+        Then::Blocked(Obstacle::Silence) => {
+            Some(format!("[TCP SYN, no answer within {}]", words(thresholds.tcp.silence)))
+        }
         Then::OtherServer => Some("[another server's whole answer]".to_owned()),
-        Then::Nothing => Some("[no TCP within 2 s]".to_owned()),
+        Then::Nothing => Some(format!("[no TCP within {}]", words(thresholds.truncated.comes_back))),
         Then::Unknown => None,
     };
     let mut packets = vec![

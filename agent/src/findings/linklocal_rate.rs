@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use hashlink::LinkedHashMap;
 
-use super::evidence::{percent, share};
+use super::evidence::{percent, ratio, share};
 use super::example::of_sent;
 use super::remedies::{count, remedy, text};
 use super::thresholds::LinkLocalLimit;
@@ -126,7 +126,8 @@ fn missing(over: &LinkLocalSecond, limit: LinkLocalLimit, desk: &mut Desk<'_>) -
     let server = over.spent.as_ref()?.server?;
     let now = desk.context.now;
     let window = desk.context.ground.servers.window(server, now, PATIENCE);
-    let enough = window.unanswered >= limit.missing && window.unanswered * 100 >= window.transactions;
+    let enough = window.unanswered >= limit.missing
+        && ratio(window.unanswered, window.transactions) >= limit.missing_share;
     // A server that answers nobody is down; what exceeds a limit is only a part.
     if !enough || window.replies() == 0 {
         return None;
@@ -196,7 +197,8 @@ fn details(second: &LinkLocalSecond, sign: Sign, context: &Context<'_>) -> Detai
             format!("{unanswered} of {of} queries to {} had no response then", resolver(second))
         }
         Sign::Sustained(seconds) => {
-            format!("{seconds} of the last {} s were above 0.7 of the limit", context.thresholds.linklocal.of)
+            let LinkLocalLimit { warning, of, .. } = context.thresholds.linklocal;
+            format!("{seconds} of the last {of} s were above {warning} of the limit")
         }
     }];
     because.push(if second.by_kernel {

@@ -69,7 +69,7 @@ pub use finding::{
 pub use incidents::Strength;
 pub use ledger::{HeldBack, Ledger};
 pub use losses::Losses;
-pub use thresholds::Thresholds;
+pub use thresholds::{TABLE, Threshold, Thresholds};
 
 /// A rule.
 pub trait Detector: Send {
@@ -143,19 +143,20 @@ fn detectors() -> Vec<Box<dyn Detector>> {
 }
 
 /// Is it of no interest to any rule by itself? Nearly all transactions are; their lookups are looked at.
-pub fn is_ordinary(event: &Event) -> bool {
+fn is_ordinary(event: &Event, thresholds: &Thresholds) -> bool {
     match event {
         Event::Opened(_) | Event::Copy | Event::Evicted { .. } => true,
         Event::Retransmitted(_) | Event::Late { .. } | Event::Orphan { .. } => false,
         Event::Closed(transaction) => match &transaction.outcome {
             Outcome::Answered { response, .. } => {
-                // 512 without EDNS: what fits into that is no burden on anybody.
+                // What fits into UDP without EDNS is no burden on anybody.
+                let (udp_limit, cnames) = (thresholds.truncated.udp_limit, thresholds.deep_cname.cnames);
                 matches!(response.rcode, Rcode::NOERROR | Rcode::NXDOMAIN)
                     && transaction.sends == 1
                     && !response.header.truncated()
                     && !response.fragmented
-                    && response.length <= 512
-                    && response.header.counts[1] < 6
+                    && response.length <= usize::from(udp_limit.min(512))
+                    && usize::from(response.header.counts[1]) < cnames
                     // Aliases without an end.
                     && !(response.header.counts[1] > 1 && !response.authority_soa && response.is_nodata())
             }
@@ -317,6 +318,11 @@ impl Findings {
     /// What is configured.
     pub fn thresholds(&self) -> &Thresholds {
         &self.thresholds
+    }
+
+    /// Is an event of no interest to any rule by itself? Such ones need not be shown.
+    pub fn is_ordinary(&self, event: &Event) -> bool {
+        is_ordinary(event, &self.thresholds)
     }
 
     /// Every rule by name, in the order of a report.

@@ -13,6 +13,7 @@ use std::time::Duration;
 use hashlink::DefaultHashBuilder;
 
 use super::cluster::is_cluster_name;
+use super::evidence::ratio;
 use super::example::of_lookup;
 use super::followed::Followed;
 use super::remedies::{count, remedy, text};
@@ -124,7 +125,7 @@ impl Detector for SearchAmplification {
         let server = server(lookup);
         let load = server
             .map(|server| desk.context.ground.servers.window(server, desk.context.now, thresholds.within));
-        let overload = load.is_some_and(is_overloaded);
+        let overload = load.is_some_and(|load| is_overloaded(load, &thresholds));
         let (id, subject) = (FindingId::SearchAmplification, Subject::client(lookup.client));
         // Those before the one that opens it were not told.
         let count = if desk.is_open(id, subject) { 1 } else { sum.walks };
@@ -198,10 +199,11 @@ fn at_node(lookup: &Lookup) -> bool {
     server(lookup).is_some_and(|server| server.is_loopback() || server == NODE_LOCAL)
 }
 
-/// Does the server that is asked for it fail (facts.md section 3.5, overload)? One in 20 is no accident.
-fn is_overloaded(load: ServerWindow) -> bool {
+/// Does the server that is asked for it fail (facts.md section 3.5, overload)?
+fn is_overloaded(load: ServerWindow, thresholds: &Amplification) -> bool {
     let failed = load.unanswered + load.servfail + load.refused;
-    load.transactions >= 100 && failed * 20 >= load.transactions
+    load.transactions >= thresholds.overload_at_least
+        && ratio(failed, load.transactions) >= thresholds.overload_share
 }
 
 fn details(lookup: &Lookup, sum: &Sum, thresholds: &Amplification, failing: Option<ServerWindow>) -> Details {
@@ -245,7 +247,7 @@ fn details(lookup: &Lookup, sum: &Sum, thresholds: &Amplification, failing: Opti
         because,
         numbers: numbers(lookup, sum, suffixes, dots),
         example: of_lookup(lookup),
-        remedies: remedies(base),
+        remedies: remedies(base, server(lookup)),
     }
 }
 
@@ -272,8 +274,9 @@ fn numbers(lookup: &Lookup, sum: &Sum, suffixes: usize, dots: usize) -> Vec<Meas
 }
 
 /// In the order of facts.md.
-fn remedies(base: &Name) -> Vec<Remedy> {
+fn remedies(base: &Name, server: Option<IpAddr>) -> Vec<Remedy> {
     let plain = base.to_string();
+    let nameservers = server.map_or_else(String::new, |server| format!("  nameservers: [{server}]"));
     vec![
         remedy(
             "Ask names with two dots as they are first (ndots:1 breaks short names of other namespaces on musl)",
@@ -294,7 +297,7 @@ fn remedies(base: &Name) -> Vec<Remedy> {
         remedy(
             "For a pod that asks for external names only, leave the search list out",
             RemedyPlace::PodSpec,
-            &["dnsPolicy: None", "dnsConfig:", "  nameservers: [ADDRESS-OF-KUBE-DNS]"],
+            &["dnsPolicy: None", "dnsConfig:", &nameservers],
         ),
     ]
 }

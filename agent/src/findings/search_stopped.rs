@@ -130,7 +130,7 @@ fn details(lookup: &Lookup, last: &Candidate, lost: u64) -> Details {
             count("packets_lost", lost),
         ],
         example: of_lookup(lookup),
-        remedies: remedies(&domain, base),
+        remedies: remedies(lookup, last, &domain),
     }
 }
 
@@ -170,8 +170,22 @@ fn left(remaining: &[Name]) -> String {
 }
 
 /// In the order of facts.md.
-fn remedies(domain: &Name, base: &Name) -> Vec<Remedy> {
+fn remedies(lookup: &Lookup, last: &Candidate, domain: &Name) -> Vec<Remedy> {
     let plain = |name: &Name| name.to_string().trim_end_matches('.').to_owned();
+    let server = last.asks.first().map_or_else(String::new, |ask| ask.server.ip().to_string());
+    // What is not told was not seen either: the domains that this lookup would have gone on to are the rest.
+    let asked = known_domains(lookup);
+    let labels = lookup.base.label_count();
+    let left =
+        lookup.remaining.iter().filter(|name| name.label_count() > labels).map(|name| name.parent(labels));
+    let mut kept: Vec<Name> = Vec::new();
+    for name in asked.into_iter().chain(left).filter(|name| name != domain) {
+        if name.label_count() > 0 && !kept.contains(&name) {
+            kept.push(name);
+        }
+    }
+    let kept = kept.iter().map(plain).collect::<Vec<_>>().join(", ");
+    let ndots = lookup.ndots.map_or_else(|| "5".to_owned(), |ndots| ndots.to_string());
     vec![
         remedy(
             &format!("Let the zone {domain} answer NXDOMAIN for names that it does not have"),
@@ -184,9 +198,9 @@ fn remedies(domain: &Name, base: &Name) -> Vec<Remedy> {
             &[
                 "dnsPolicy: None",
                 "dnsConfig:",
-                "  nameservers: [ADDRESS-OF-KUBE-DNS]",
-                "  searches: [NAMESPACE.svc.cluster.local, svc.cluster.local, cluster.local]",
-                "  options: [{name: ndots, value: \"5\"}]",
+                &format!("  nameservers: [{server}]"),
+                &format!("  searches: [{kept}]"),
+                &format!("  options: [{{name: ndots, value: \"{ndots}\"}}]"),
             ],
         ),
         remedy(
@@ -202,7 +216,7 @@ fn remedies(domain: &Name, base: &Name) -> Vec<Remedy> {
         remedy(
             "Or write the name with a dot at its end, where it is meant in full",
             RemedyPlace::Application,
-            &[&format!("{}.", plain(base))],
+            &[&format!("{}.", plain(&lookup.base))],
         ),
         remedy(
             "Or build on an image with glibc, which goes on",

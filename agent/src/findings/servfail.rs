@@ -7,10 +7,11 @@
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use hashlink::LinkedHashMap;
 
-use super::evidence::{percent, ratio, share};
+use super::evidence::{percent, ratio, share, words};
 use super::example::of_transaction;
 use super::remedies::{count, remedy, text};
 use super::{
@@ -48,9 +49,6 @@ struct Failure {
     times: usize,
 }
 
-/// Lookups that must fail at least.
-const LOOKUPS: usize = 2;
-
 impl Detector for ServFail {
     fn id(&self) -> FindingId {
         FindingId::ServFail
@@ -80,7 +78,7 @@ impl Detector for ServFail {
         known.add(failure, burst.within);
         let window = desk.context.ground.servers.window(server, transaction.ended(), burst.within);
         let times: usize = known.failures.iter().map(|failure| failure.times).sum();
-        if known.failures.len() < LOOKUPS
+        if known.failures.len() < burst.lookups
             || times < burst.at_least
             || ratio(window.servfail, window.replies()) < burst.share
         {
@@ -92,7 +90,7 @@ impl Detector for ServFail {
         let (severity, confidence) = scope.weight(window);
         let seen = (first, transaction.ended());
         let sighting = Sighting { id: FindingId::ServFail, subject, severity, confidence, seen, count: 1 };
-        desk.raise_widest(sighting, || details(server, known, &scope, window, transaction));
+        desk.raise_widest(sighting, || details(server, known, &scope, (window, burst.within), transaction));
     }
 }
 
@@ -134,7 +132,7 @@ impl Scope {
 
 impl Server {
     /// Notes a name that failed; at once again for the same client it is no other one.
-    fn add(&mut self, failure: Failure, within: std::time::Duration) {
+    fn add(&mut self, failure: Failure, within: Duration) {
         while self.failures.front().is_some_and(|old| failure.time.since(old.time) > within)
             || self.failures.len() >= MAX_FAILURES
         {
@@ -170,7 +168,7 @@ impl Server {
 }
 
 /// musl sends a query again at once when SERVFAIL comes, and gives up after this time.
-const MUSL_GIVES_UP: std::time::Duration = std::time::Duration::from_secs(5);
+const MUSL_GIVES_UP: Duration = Duration::from_secs(5);
 
 /// The longest name that both stand in.
 fn common_ancestor(one: &Name, other: &Name) -> Name {
@@ -185,7 +183,7 @@ fn details(
     server: IpAddr,
     known: &Server,
     scope: &Scope,
-    window: ServerWindow,
+    (window, within): (ServerWindow, Duration),
     transaction: &Transaction,
 ) -> Details {
     let ServerWindow { servfail, .. } = window;
@@ -212,7 +210,10 @@ fn details(
     names.truncate(5);
     Details {
         summary,
-        because: vec![format!("{servfail} of {of} responses of the last 10 s are SERVFAIL"), because],
+        because: vec![
+            format!("{servfail} of {of} responses of the last {} are SERVFAIL", words(within)),
+            because,
+        ],
         numbers: vec![
             count("servfail", servfail),
             count("responses", of),

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 
 use hashlink::LinkedHashMap;
 
+use super::evidence::words;
 use super::example::of_fallback;
 use super::incidents::{Incidents, Times, Unit};
 use super::remedies::{allow_tcp, count, text};
@@ -127,8 +128,11 @@ impl Detector for TcpBlocked {
         let (severity, confidence) = judge(attempt, strength);
         let seen = (attempt.began, attempt.began.max(desk.context.now));
         let sighting = Sighting { id: self.id(), subject, severity, confidence, seen, count };
+        let thresholds = desk.context.thresholds;
         let truncated = self.pairs.get(&subject).and_then(|pair| pair.truncated.as_ref());
-        desk.raise(sighting, || details(attempt, times.count, truncated.map(|(fallback, _)| fallback)));
+        desk.raise(sighting, || {
+            details(attempt, times.count, truncated.map(|(fallback, _)| fallback), thresholds)
+        });
     }
 }
 
@@ -143,13 +147,14 @@ fn judge(attempt: &Attempt, strength: Strength) -> (Severity, Confidence) {
     }
 }
 
-fn details(attempt: &Attempt, times: u64, truncated: Option<&Fallback>) -> Details {
+fn details(attempt: &Attempt, times: u64, truncated: Option<&Fallback>, thresholds: &Thresholds) -> Details {
     let Attempt { client, server, syns, obstacle, after_truncation, .. } = attempt;
     let (does, how) = match obstacle {
         Obstacle::Reset => ("refuses TCP with RST", format!("SYN to {server} was answered with RST")),
-        Obstacle::Silence => {
-            ("does not answer TCP", format!("{syns} SYN to {server} without an answer within 3 s"))
-        }
+        Obstacle::Silence => (
+            "does not answer TCP",
+            format!("{syns} SYN to {server} without an answer within {}", words(thresholds.tcp.silence)),
+        ),
     };
     let harm = if *after_truncation {
         "answers that do not fit into UDP are lost"
@@ -166,11 +171,18 @@ fn details(attempt: &Attempt, times: u64, truncated: Option<&Fallback>) -> Detai
     }
     let mut numbers = vec![count("lookups_within_a_minute", times), count("syns", *syns)];
     numbers.extend(truncated.map(|fallback| text("qname", &fallback.question.qname)));
-    Details { summary, because, numbers, example: example(attempt, truncated), remedies: allow_tcp() }
+    Details {
+        summary,
+        because,
+        numbers,
+        example: example(attempt, truncated, thresholds),
+        remedies: allow_tcp(),
+    }
 }
 
-fn example(attempt: &Attempt, truncated: Option<&Fallback>) -> Vec<Packet> {
-    let mut packets: Vec<Packet> = truncated.map(of_fallback).unwrap_or_default();
+fn example(attempt: &Attempt, truncated: Option<&Fallback>, thresholds: &Thresholds) -> Vec<Packet> {
+    let mut packets: Vec<Packet> =
+        truncated.map(|fallback| of_fallback(fallback, thresholds)).unwrap_or_default();
     // What followed is told more exactly here.
     packets.truncate(2);
     let client = SocketAddr::new(attempt.client.address, attempt.client_port);
@@ -184,7 +196,9 @@ fn example(attempt: &Attempt, truncated: Option<&Fallback>) -> Vec<Packet> {
     packets.push(packet(client, attempt.server, format!("SYN, {} in all", attempt.syns)));
     packets.push(match attempt.obstacle {
         Obstacle::Reset => packet(attempt.server, client, "RST".to_owned()),
-        Obstacle::Silence => packet(attempt.server, client, "[no answer within 3 s]".to_owned()),
+        Obstacle::Silence => {
+            packet(attempt.server, client, format!("[no answer within {}]", words(thresholds.tcp.silence)))
+        }
     });
     packets
 }

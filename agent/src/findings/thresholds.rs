@@ -1,8 +1,13 @@
 //! Every number that a rule compares with, in one place, with its source.
 
+mod table;
+
 use std::time::Duration;
 
+pub use table::{TABLE, Threshold};
+
 use super::incidents::Unit;
+use crate::correlate::fallback::Patience;
 
 /// How often something must happen to be an incident (facts.md section 3.0).
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +45,10 @@ pub struct Amplification {
     pub names: usize,
     /// Lookups of one client that asks a cache on its own node: 600, since there a query costs next to nothing.
     pub lookups_at_cache: u64,
+    /// Transactions of a server by which its overload is judged: 100.
+    pub overload_at_least: u64,
+    /// The share of them that failed: 0.05. One in 20 is no accident.
+    pub overload_share: f64,
 }
 
 /// When link-local packets near their limit (facts.md section 3.4).
@@ -53,8 +62,10 @@ pub struct LinkLocalLimit {
     pub seconds: usize,
     /// Of so many: 5.
     pub of: u64,
-    /// Queries without a response that show that the limit took effect: 5, and one in a hundred.
+    /// Queries without a response that show that the limit took effect: 5.
     pub missing: u64,
+    /// And this share of all: 0.01.
+    pub missing_share: f64,
 }
 
 /// When repetition is a storm (facts.md section 3.8, P9).
@@ -81,6 +92,8 @@ pub struct UselessAaaa {
     pub share: f64,
     /// Of so many at least: 100.
     pub at_least: u64,
+    /// The share of a client's queries that are AAAA: 0.4, about half.
+    pub of_queries: f64,
 }
 
 /// When failures are a burst (facts.md section 3.7, P3).
@@ -92,6 +105,16 @@ pub struct Burst {
     pub within: Duration,
     /// And this share of a server's responses: 0.2.
     pub share: f64,
+    /// In so many lookups: 2, since musl alone sends a query again at once (facts.md section 1.1).
+    pub lookups: usize,
+}
+
+/// Whom silence is about (facts.md section 3.7, P2).
+#[derive(Clone, Copy, Debug)]
+pub struct Silence {
+    /// A server of whose queries a larger share has a response is alive: 0.1. One that was answering until a moment ago
+    /// still has responses in its window.
+    pub others: f64,
 }
 
 /// `truncated-no-tcp` and what else rests on truncated responses (facts.md section 3.1).
@@ -120,7 +143,7 @@ pub struct Race {
     pub pair: Duration,
     /// musl sends again what is not answered: 2.4 to 2.6 s after.
     pub musl: (Duration, Duration),
-    /// glibc begins again with the first query: 4.9 to 5.2 s after; the second follows its response.
+    /// glibc begins again with the first query: 4.9 to 5.1 s after; the second follows its response.
     pub glibc: (Duration, Duration),
     /// The other half is answered within this time: 1 s.
     pub at_once: Duration,
@@ -187,6 +210,8 @@ pub struct Thresholds {
     pub useless_aaaa: UselessAaaa,
     /// SERVFAIL.
     pub servfail: Burst,
+    /// Queries without a response.
+    pub unanswered: Silence,
     /// Truncated responses.
     pub truncated: Truncation,
     /// TCP that does not get through.
@@ -201,6 +226,13 @@ pub struct Thresholds {
     pub pair_conflict: PairConflictThresholds,
     /// Of `deep-cname`.
     pub deep_cname: DeepCnameThresholds,
+}
+
+impl Thresholds {
+    /// How long is waited before a rule is told that nothing came.
+    pub fn patience(&self) -> Patience {
+        Patience { comes_back: self.truncated.comes_back, silence: self.tcp.silence }
+    }
 }
 
 impl Default for Thresholds {
@@ -220,8 +252,17 @@ impl Default for Thresholds {
                 waste: 0.5,
                 names: 6,
                 lookups_at_cache: 600,
+                overload_at_least: 100,
+                overload_share: 0.05,
             },
-            linklocal: LinkLocalLimit { packets: 1024, warning: 0.7, seconds: 3, of: 5, missing: 5 },
+            linklocal: LinkLocalLimit {
+                packets: 1024,
+                warning: 0.7,
+                seconds: 3,
+                of: 5,
+                missing: 5,
+                missing_share: 0.01,
+            },
             storm: Storm {
                 per_second: 10,
                 span: Duration::from_secs(2),
@@ -229,14 +270,20 @@ impl Default for Thresholds {
                 within: Duration::from_secs(60),
                 at_least: 120,
             },
-            useless_aaaa: UselessAaaa { within: Duration::from_secs(600), share: 0.99, at_least: 100 },
-            servfail: Burst { at_least: 5, within: Duration::from_secs(10), share: 0.2 },
+            useless_aaaa: UselessAaaa {
+                within: Duration::from_secs(600),
+                share: 0.99,
+                at_least: 100,
+                of_queries: 0.4,
+            },
+            servfail: Burst { at_least: 5, within: Duration::from_secs(10), share: 0.2, lookups: 2 },
+            unanswered: Silence { others: 0.1 },
             truncated: Truncation { udp_limit: 512, comes_back: Duration::from_secs(2) },
             tcp: Blocking { silence: Duration::from_secs(3), same_lookup: Duration::from_millis(100) },
             race: Race {
                 pair: Duration::from_millis(1),
                 musl: (Duration::from_millis(2400), Duration::from_millis(2600)),
-                glibc: (Duration::from_millis(4900), Duration::from_millis(5200)),
+                glibc: (Duration::from_millis(4900), Duration::from_millis(5100)),
                 at_once: Duration::from_secs(1),
                 prompt: Duration::from_millis(100),
                 second_answer: Duration::from_secs(3),

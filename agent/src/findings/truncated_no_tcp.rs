@@ -6,12 +6,13 @@
 
 use hashlink::LinkedHashMap;
 
+use super::evidence::words;
 use super::example::of_fallback;
 use super::incidents::{Incidents, Times};
 use super::remedies::{count, newer_image, remedy, text};
 use super::{
     Confidence, Desk, Details, Detector, FindingId, Measure, Outlook, Remedy, RemedyPlace, Severity,
-    Sighting, Strength, Subject,
+    Sighting, Strength, Subject, Thresholds,
 };
 use crate::capture::frame::Timestamp;
 use crate::correlate::ClientId;
@@ -78,13 +79,14 @@ impl TruncatedNoTcp {
         let unit = repetition.unit(fallback.edns.is_some());
         let name = &fallback.question.qname;
         let times = self.incidents.add(fallback.truncated, subject, name, unit, &repetition);
-        let until = fallback.truncated + desk.context.thresholds.truncated.comes_back;
+        let thresholds = desk.context.thresholds;
+        let until = fallback.truncated + thresholds.truncated.comes_back;
         let Some(strength) = times.against_losses(self.id(), subject, until, desk) else { return };
         let (severity, confidence) = self.judge(fallback, strength);
         let seen = (fallback.sent, fallback.truncated);
         let count = u64::from(times.new);
         let sighting = Sighting { id: self.id(), subject, severity, confidence, seen, count };
-        desk.raise(sighting, || details(fallback, &times));
+        desk.raise(sighting, || details(fallback, &times, thresholds));
     }
 
     /// High: no record at all, and a resolver that is known for it; low: some records are there.
@@ -105,7 +107,7 @@ impl TruncatedNoTcp {
     }
 }
 
-fn details(fallback: &Fallback, times: &Times) -> Details {
+fn details(fallback: &Fallback, times: &Times, thresholds: &Thresholds) -> Details {
     let Fallback { client, server, question, length, answers, cnames, fingerprint, .. } = fallback;
     let qtype = question.qtype;
     let harm = match answers {
@@ -124,7 +126,10 @@ fn details(fallback: &Fallback, times: &Times) -> Details {
             Some(size) => format!("the query offered {size} bytes by EDNS"),
             None => "the query had no EDNS, so 512 bytes are the limit (RFC 1035 section 4.2.1)".to_owned(),
         },
-        format!("no TCP to {server} within 2 s, and no whole answer of another server"),
+        format!(
+            "no TCP to {server} within {}, and no whole answer of another server",
+            words(thresholds.truncated.comes_back)
+        ),
     ];
     if !fingerprint.because.is_empty() {
         because.push(format!(
@@ -137,7 +142,7 @@ fn details(fallback: &Fallback, times: &Times) -> Details {
         summary,
         because,
         numbers: numbers(fallback, times),
-        example: of_fallback(fallback),
+        example: of_fallback(fallback, thresholds),
         remedies: remedies(),
     }
 }
@@ -150,7 +155,7 @@ fn numbers(fallback: &Fallback, times: &Times) -> Vec<Measure> {
         count("response_bytes", *length),
         count("answers", *answers),
         count("cnames", *cnames),
-        count("lookups_in_60_s", times.count),
+        count("lookups_within_a_minute", times.count),
         text("stub_resolver", fingerprint.stub.as_str()),
     ]
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use hashlink::LinkedHashMap;
 
-use super::evidence::{counted, percent, share};
+use super::evidence::{counted, percent, ratio, share};
 use super::example::of_transaction;
 use super::remedies::{count, remedy, text};
 use super::{
@@ -166,7 +166,7 @@ fn judge(id: ClientId, client: &Client, server: IpAddr, transaction: &Transactio
     let Some(first) = client.waited_for().map(|failure| failure.sent).min() else { return };
     let repetition = thresholds.repetition;
     let window = desk.context.ground.servers.window(server, transaction.ended(), repetition.within);
-    let scope = Scope::of(client, last, window);
+    let scope = Scope::of(client, last, window, thresholds.unanswered.others);
     let subject = match scope {
         Scope::Server => Subject::server(server),
         Scope::Client => Subject::client(id),
@@ -209,10 +209,9 @@ enum Scope {
 }
 
 impl Scope {
-    fn of(client: &Client, last: &Failure, window: ServerWindow) -> Self {
+    fn of(client: &Client, last: &Failure, window: ServerWindow, others: f64) -> Self {
         let several_servers = client.waited_for().any(|failure| failure.server != last.server);
-        // A server that was answering until a moment ago still has responses in its window.
-        let answers = window.replies() * 10 > window.transactions;
+        let answers = ratio(window.replies(), window.transactions) > others;
         if answers {
             Self::Names
         } else if window.clients > 1 {

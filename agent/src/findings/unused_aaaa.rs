@@ -4,8 +4,9 @@
 //! global IPv6 address is left alone, and so is one that got an IPv6 address now and then: its network is dual-stack.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
-use super::evidence::{percent, ratio, share};
+use super::evidence::{percent, ratio, share, words};
 use super::followed::Followed;
 use super::remedies::{count, remedy};
 use super::thresholds::UselessAaaa;
@@ -62,7 +63,7 @@ impl Sum {
         let answered = self.empty + self.useful;
         self.empty >= rule.at_least
             && ratio(self.empty, answered) >= rule.share
-            && ratio(self.aaaa, self.queries) >= 0.4
+            && ratio(self.aaaa, self.queries) >= rule.of_queries
     }
 }
 
@@ -92,7 +93,7 @@ impl Detector for UnusedAaaa {
                 seen: (over.since, lookup.ended),
                 count: over.empty,
             };
-            desk.raise(sighting, || details(lookup.client, &over));
+            desk.raise(sighting, || details(lookup.client, &over, rule.within));
         }
     }
 
@@ -107,7 +108,7 @@ fn is_global(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(ip) if !ip.is_unique_local() && !ip.is_unicast_link_local() && !ip.is_loopback())
 }
 
-fn details(client: ClientId, sum: &Sum) -> Details {
+fn details(client: ClientId, sum: &Sum, within: Duration) -> Details {
     let answered = sum.empty + sum.useful;
     Details {
         summary: format!(
@@ -117,7 +118,7 @@ fn details(client: ClientId, sum: &Sum) -> Details {
             percent(sum.empty, answered)
         ),
         because: vec![
-            format!("{} of {answered} AAAA responses of ten minutes are NODATA or NXDOMAIN", sum.empty),
+            format!("{} of {answered} AAAA responses of {} are NODATA or NXDOMAIN", sum.empty, words(within)),
             "it asks from an address that is no global IPv6 address".to_owned(),
         ],
         numbers: vec![

@@ -19,8 +19,6 @@ const MAX_BEGINNING: usize = 4096;
 const MAX_SYNS: usize = 64;
 /// The same SYN is expected at the next interface within this time, as in [`crate::correlate`]'s matching.
 const COPY: Duration = Duration::from_millis(5);
-/// A SYN without an answer for so long: Linux has sent it three times by then, at 0, 1 and 3 s (RFC 6298).
-const SILENCE: Duration = Duration::from_secs(3);
 
 /// Whose connection, from and to which port.
 type Key = (ClientId, u16, SocketAddr);
@@ -155,10 +153,10 @@ impl Connections {
         self.beginning.len()
     }
 
-    /// The next one that was met with silence for long enough before `watermark`.
-    pub(super) fn silent(&mut self, watermark: Timestamp) -> Option<Tried> {
+    /// The next one that was met with `silence` for that long before `watermark`.
+    pub(super) fn silent(&mut self, watermark: Timestamp, silence: Duration) -> Option<Tried> {
         let (_, Beginning { began, .. }) = self.beginning.front()?;
-        if *began + SILENCE >= watermark {
+        if *began + silence >= watermark {
             return None;
         }
         self.beginning.pop_front().map(|(key, beginning)| Tried::new(key, beginning))

@@ -19,8 +19,6 @@ const MAX_WAITING: usize = 8192;
 const MAX_PER_CLIENT: usize = 32;
 /// Notes of when to look at which, in each of two queues; those of which nothing is waited for any more are thrown away then.
 const MAX_NOTES: usize = 4 * MAX_WAITING;
-/// A client that comes back over TCP does so within this time (facts.md section 3.1).
-const COMES_BACK: Duration = Duration::from_secs(2);
 /// An answer over TCP is waited for at the longest: a query's own window is 30 s.
 const LONGEST: Duration = Duration::from_secs(35);
 /// Pairs of client and server of which it is known when they last had to do with TCP, at most.
@@ -70,7 +68,7 @@ pub(super) struct Truncated {
     dealings: LinkedHashMap<(ClientId, SocketAddr), Dealings>,
     /// A client's, the oldest first.
     clients: Map<ClientId, Vec<Waiting>>,
-    /// When to look at which, in that order: first after [`COMES_BACK`], then after [`LONGEST`].
+    /// When to look at which, in that order: first after `Patience::comes_back`, then after [`LONGEST`].
     first: VecDeque<Note>,
     last: VecDeque<Note>,
     /// How many wait.
@@ -85,6 +83,7 @@ impl Truncated {
         transaction: &Transaction,
         response: &Response,
         whole: bool,
+        comes_back: Duration,
         emit: &mut dyn FnMut(Followed),
     ) {
         let Some(question) = &transaction.query.question else { return };
@@ -106,7 +105,7 @@ impl Truncated {
         }
         self.serial += 1;
         let (serial, client) = (self.serial, fallback.client);
-        note(&mut self.first, &self.clients, (fallback.truncated + COMES_BACK, client, serial));
+        note(&mut self.first, &self.clients, (fallback.truncated + comes_back, client, serial));
         self.clients.entry(client).or_default().push(Waiting { serial, fallback, tcp });
         self.count += 1;
     }
@@ -210,6 +209,7 @@ impl Truncated {
         &mut self,
         tried: &Tried,
         obstacle: Obstacle,
+        comes_back: Duration,
         emit: &mut dyn FnMut(Followed),
     ) -> bool {
         let Tried { client, server, began, data, .. } = *tried;
@@ -217,7 +217,7 @@ impl Truncated {
         dealings.failed = Some(obstacle);
         let because = dealings.truncated != Timestamp::default()
             && began.since(dealings.truncated) < BECAUSE
-            && dealings.truncated.since(began) < COMES_BACK;
+            && dealings.truncated.since(began) < comes_back;
         let is_meant = |waiting: &Waiting| {
             // A question in a SYN that nobody took was read all the same.
             let tried = waiting.tcp == Tcp::Trying || data && waiting.tcp == Tcp::Asked;
@@ -234,7 +234,12 @@ impl Truncated {
     }
 
     /// Judges what has waited long enough before `watermark`.
-    pub(super) fn tick(&mut self, watermark: Timestamp, emit: &mut dyn FnMut(Followed)) {
+    pub(super) fn tick(
+        &mut self,
+        watermark: Timestamp,
+        comes_back: Duration,
+        emit: &mut dyn FnMut(Followed),
+    ) {
         while let Some(&(due, client, serial)) = self.first.front()
             && due < watermark
         {
@@ -248,7 +253,8 @@ impl Truncated {
             );
             let waits = ended == 0 && self.of(client).is_some_and(|waiting| waiting.iter().any(is_meant));
             if waits {
-                note(&mut self.last, &self.clients, (due + (LONGEST - COMES_BACK), client, serial));
+                let later = due + LONGEST.saturating_sub(comes_back);
+                note(&mut self.last, &self.clients, (later, client, serial));
             }
         }
         while let Some(&(due, client, serial)) = self.last.front()

@@ -1,5 +1,6 @@
 //! What stops a search, and everything that only looks so (facts.md section 3.2).
 
+use super::super::Quantity;
 use super::super::played::{Played, play, play_with};
 use super::*;
 
@@ -187,4 +188,19 @@ fn what_is_lost_weighs_against_all_that_was_seen() {
     assert_eq!(with(3, 1).of(ID), Some((Severity::High, Confidence::High, 2)));
     assert_eq!(with(30, 2).of(ID), Some((Severity::High, Confidence::High, 28)));
     assert_eq!(with(3, 3).held_back(ID), Some((3, 3)));
+}
+
+#[test]
+fn the_lines_of_the_pod_are_its_own() {
+    let steps = walks(3, "A=nd AAAA=nd", "");
+    let finding = play_with(Stub::Musl, Some(LIST), &steps, &[], |_| {}).finding(ID).unwrap();
+    let lines = finding.details.remedies[1].lines.join("\n");
+    assert!(lines.contains("nameservers: [10.0.0.53]"), "{lines}");
+    let stopped = finding.details.numbers.iter().find(|number| number.name == "stopping_domain").unwrap();
+    let Quantity::Text(stopped) = &stopped.value else { panic!("{stopped:?}") };
+    let searches = lines.lines().find(|line| line.contains("searches")).unwrap();
+    assert!(
+        searches.contains("svc.cluster.local") && !searches.contains(stopped.trim_end_matches('.')),
+        "{lines}"
+    );
 }
