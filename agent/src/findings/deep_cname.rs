@@ -3,6 +3,7 @@
 //! Long chains do not fit into 512 bytes, and resolvers give up on them: BIND after 16, Unbound after 11 (musl commit
 //! a4ecaf89).
 
+use super::remedies::pasted;
 use super::{
     Confidence, Desk, Details, Detector, FindingId, Measure, Occurrences, Quantity, Remedy, RemedyPlace,
     Severity, Sighting, Strength, Subject, example,
@@ -90,7 +91,7 @@ fn details(transaction: &Transaction, response: &Response, name: &Name, chain: &
         None => Remedy {
             what: "Point the first name straight at the last one, if both are stable".into(),
             place: RemedyPlace::Server,
-            lines: vec![format!("{name}  IN  CNAME  {last}")],
+            lines: vec![format!("{}  IN  CNAME  {}", pasted(name), pasted(&last))],
         },
     };
     Details {

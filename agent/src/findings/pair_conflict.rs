@@ -3,6 +3,7 @@
 //! NXDOMAIN speaks for a name and all its types (RFC 2308, RFC 8020), so it cannot be right beside an address; RFC 4074
 //! section 4.2 names it as a misbehaviour. Only musl fails on it: for others it is a defect of the server.
 
+use super::remedies::pasted;
 use super::{
     Confidence, Desk, Details, Detector, FindingId, Measure, Occurrences, Quantity, Remedy, RemedyPlace,
     Severity, Sighting, Strength, Subject, example,
@@ -213,7 +214,7 @@ fn details(lookup: &Lookup, conflict: &Conflict<'_>, harmed: bool, times: usize)
 }
 
 fn remedies(name: &Name, qtype: RecordType) -> Vec<Remedy> {
-    let template = ["template IN ", &qtype.to_string(), " ", &name.to_string(), " {"].concat();
+    let template = ["template IN ", &qtype.to_string(), " ", &pasted(name), " {"].concat();
     let mut remedies = vec![Remedy {
         what: format!(
             "Make the server answer NOERROR without records for {qtype}, never NXDOMAIN or an error; in CoreDNS"

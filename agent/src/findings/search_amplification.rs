@@ -13,7 +13,7 @@ use hashlink::LinkedHashMap;
 
 use super::cluster::is_cluster_name;
 use super::example::of_lookup;
-use super::remedies::{count, remedy, text};
+use super::remedies::{count, pasted, remedy, text};
 use super::thresholds::Amplification;
 use super::{
     Confidence, Desk, Details, Detector, FindingId, Measure, Quantity, Remedy, RemedyPlace, Severity,
@@ -252,7 +252,7 @@ fn numbers(lookup: &Lookup, sum: &Sum, suffixes: usize, dots: usize) -> Vec<Meas
 
 /// In the order of facts.md.
 fn remedies(base: &Name) -> Vec<Remedy> {
-    let plain = base.to_string();
+    let plain = pasted(base);
     vec![
         remedy(
             "Ask names with two dots as they are first (ndots:1 breaks short names of other namespaces on musl)",

@@ -6,7 +6,7 @@
 
 use super::cluster::{is_cluster_domain, service};
 use super::example::of_lookup;
-use super::remedies::{count, remedy, text};
+use super::remedies::{count, pasted, remedy, text};
 use super::{
     Confidence, Desk, Details, Detector, FindingId, Occurrences, Remedy, RemedyPlace, Severity, Sighting,
     Strength, Subject,
@@ -174,7 +174,6 @@ fn left(remaining: &[Name]) -> String {
 
 /// In the order of facts.md.
 fn remedies(domain: &Name, base: &Name) -> Vec<Remedy> {
-    let plain = |name: &Name| name.to_string().trim_end_matches('.').to_owned();
     vec![
         remedy(
             &format!("Let the zone {domain} answer NXDOMAIN for names that it does not have"),
@@ -205,7 +204,7 @@ fn remedies(domain: &Name, base: &Name) -> Vec<Remedy> {
         remedy(
             "Or write the name with a dot at its end, where it is meant in full",
             RemedyPlace::Application,
-            &[&format!("{}.", plain(base))],
+            &[&pasted(base)],
         ),
         remedy(
             "Or build on an image with glibc, which goes on",
