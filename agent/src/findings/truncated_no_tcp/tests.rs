@@ -9,9 +9,9 @@ fn lookup(at: u64, answers: u64, more: &str) -> Vec<String> {
     let name = "big.example";
     vec![
         format!("{ms} ? {port} {id} A {name} {more}"),
-        format!("{ms}.01 ? {port} {} AAAA {name} {more}", id + 7),
+        format!("{ms}.01 ? {port} {} AAAA {name} {more}", id + 35 + at % 5),
         format!("{ms}.5 ! {port} {id} A {name} tc answers={answers}"),
-        format!("{ms}.6 ! {port} {} AAAA {name} soa", id + 7),
+        format!("{ms}.6 ! {port} {} AAAA {name} soa", id + 35 + at % 5),
     ]
 }
 
