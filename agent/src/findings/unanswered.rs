@@ -91,7 +91,11 @@ impl Detector for Unanswered {
     fn event(&mut self, event: &Event, desk: &mut Desk<'_>) {
         match event {
             Event::Closed(transaction) => self.closed(transaction, desk),
-            Event::Orphan { stray, .. } | Event::Late { stray, .. } => self.stray(stray),
+            Event::Late { stray, .. } => {
+                self.late(stray, desk.context.thresholds.repetition.within);
+                self.stray(stray);
+            }
+            Event::Orphan { stray, .. } => self.stray(stray),
             Event::Opened(_) | Event::Retransmitted(_) | Event::Copy | Event::Evicted { .. } => {}
         }
     }
@@ -103,6 +107,16 @@ impl Unanswered {
             self.clients.pop_front();
         }
         self.clients.entry(id).or_insert_with(Client::default)
+    }
+
+    /// An answer after all: the server is slow, which `late-reply` tells.
+    fn late(&mut self, stray: &Stray, within: Duration) {
+        let Stray { parties, time, response, .. } = stray;
+        let Some(client) = self.clients.get_mut(&parties.client_id()) else { return };
+        let (server, name) =
+            (parties.server.ip(), response.question.as_ref().map(|question| &question.qname));
+        client.heard.late(server, *time, within);
+        client.failures.retain(|failure| failure.server != server || Some(&failure.name) != name);
     }
 
     fn stray(&mut self, stray: &Stray) {
@@ -171,6 +185,11 @@ impl Client {
 }
 
 fn judge(id: ClientId, client: &Client, server: IpAddr, transaction: &Transaction, desk: &mut Desk<'_>) {
+    let within = desk.context.thresholds.repetition.within;
+    if client.heard.is_late(server, transaction.ended(), within) {
+        // What is missing yet may come as the others did.
+        return;
+    }
     let scope = Scope::of(client, server, transaction, &desk.context);
     // Of a client that is cut off every failure tells; of the others those at this server.
     let of_all = scope == Scope::Client;

@@ -29,6 +29,8 @@ struct Server {
     answered: [u64; 2],
     /// How long the client waited, when this server was silent, until another one answered.
     instead: Option<Duration>,
+    /// When an answer came last after its query was given up.
+    late: Option<Timestamp>,
 }
 
 impl Heard {
@@ -56,6 +58,16 @@ impl Heard {
                 }
             }
         }
+    }
+
+    /// Notes an answer to a query that was given up.
+    pub(super) fn late(&mut self, server: IpAddr, at: Timestamp, within: Duration) {
+        self.server(server, at, within).late = Some(at);
+    }
+
+    /// Did such an answer come lately?
+    pub(super) fn is_late(&self, server: IpAddr, now: Timestamp, within: Duration) -> bool {
+        self.of(server).and_then(|server| server.late).is_some_and(|at| now.since(at) <= within)
     }
 
     /// Notes that a server was asked in vain.
@@ -94,7 +106,7 @@ impl Heard {
         // The one that was asked last stands last.
         let server = match known {
             Some(index) => self.servers.remove(index),
-            None => Server { address, last: at, since: at, answered: [0; 2], instead: None },
+            None => Server { address, last: at, since: at, answered: [0; 2], instead: None, late: None },
         };
         if self.servers.len() >= MAX_SERVERS {
             self.servers.remove(0);

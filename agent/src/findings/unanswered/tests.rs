@@ -193,3 +193,16 @@ fn what_may_have_been_lost_on_its_way_to_us_is_held_back() {
         .collect();
     assert_eq!(held_back, [(ID, 50)]);
 }
+
+#[test]
+fn answers_that_come_late_are_not_missing() {
+    let mut scene = Scene::new();
+    for id in 0..6_u16 {
+        let (begin, name) = (f64::from(id) * 9_000.0, format!("n{id}.test"));
+        scene.ask(begin, POD, SERVER, id, 1, &name);
+        scene.answer(begin + 7_000.0, (POD, SERVER), (id, 1, &name), FINE);
+    }
+    scene.tick(90_000.0);
+    assert!(scene.found(ID).iter().all(|found| found.severity == Severity::Low), "{:?}", scene.told.findings);
+    assert_eq!(scene.found(FindingId::LateReply).len(), 1);
+}
