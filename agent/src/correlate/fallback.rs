@@ -69,7 +69,7 @@ pub enum Then {
     TcpUnanswered,
     /// No connection came about.
     Blocked(Obstacle),
-    /// Another server's whole answer was there already, or came.
+    /// Another server's whole answer was there already, or came; or this one's, asked again with more room by EDNS.
     OtherServer,
     /// Nothing within 2 s (facts.md section 3.1).
     Nothing,

@@ -171,3 +171,19 @@ fn what_was_lost_may_have_been_the_tcp() {
         &["opened 10.0.0.2 10.0.0.53 low/low x1", "changed 10.0.0.2 10.0.0.53 high/medium x2"],
     );
 }
+
+#[test]
+fn asked_again_with_more_room_and_answered_is_silence() {
+    let steps: Vec<String> = (1..5)
+        .flat_map(|at| {
+            let (ms, port) = (at * 1000, 40_000 + at);
+            vec![
+                format!("{ms} ? {port} {at} A big.example"),
+                format!("{ms}.5 ! {port} {at} A big.example tc"),
+                format!("{ms}.7 ? {port} 7{at} A big.example edns=4096"),
+                format!("{ms}.9 ! {port} 7{at} A big.example answers=40"),
+            ]
+        })
+        .collect();
+    check_lines(&steps, &["20000 tick"], &[]);
+}
