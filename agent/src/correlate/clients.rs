@@ -175,6 +175,12 @@ impl Clients {
         self.clients.iter().map(|client| (client.id, client.habits.fingerprint())).collect()
     }
 
+    /// The open lookups of a client that a question may belong to, the newest first.
+    pub fn open_of(&self, client: &ClientId, question: &Question) -> impl Iterator<Item = &Lookup> {
+        let label = self.label(client, question);
+        self.table.of_label(label).take(MAX_LOOKED_AT).map(|(_, open)| &open.lookup)
+    }
+
     /// Lookups that are open now.
     pub fn open(&self) -> usize {
         self.table.len()

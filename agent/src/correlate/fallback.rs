@@ -4,6 +4,7 @@
 //! queries have a whole answer already. Judged is the client's side alone, or a file that does not say.
 
 mod connections;
+mod elsewhere;
 mod recent;
 mod truncated;
 
@@ -13,9 +14,10 @@ use std::time::Duration;
 use super::fingerprint::Fingerprint;
 use super::{ClientId, Event, Outcome, Sent, Transaction};
 use crate::capture::frame::{Place, Timestamp};
-use crate::dns::{Question, Rcode};
+use crate::dns::{Question, Rcode, RecordType};
 use crate::packet::{Flow, TcpHeader, Transport};
 use connections::{Connections, Seen, Tried};
+use elsewhere::Elsewhere;
 pub use recent::Asked;
 use recent::Recent;
 use truncated::Truncated;
@@ -67,7 +69,7 @@ pub enum Then {
     TcpUnanswered,
     /// No connection came about.
     Blocked(Obstacle),
-    /// Another server's whole answer was there already, or came.
+    /// Another server's whole answer was there already, or came; or this one's, asked again with more room by EDNS.
     OtherServer,
     /// Nothing within [`Patience::comes_back`].
     Nothing,
@@ -204,6 +206,7 @@ pub struct Fallbacks {
     truncated: Truncated,
     connections: Connections,
     recent: Recent,
+    elsewhere: Elsewhere,
 }
 
 impl Fallbacks {
@@ -230,8 +233,14 @@ impl Fallbacks {
                 Some(question) => self.sent(sent, question, emit),
                 None => {}
             },
+            Event::Opened(sent) if !sent.parties.at_client() => self.elsewhere.sent(sent),
             _ => {}
         }
+    }
+
+    /// Was this query seen on its way, at another interface than its client's?
+    pub fn seen_elsewhere(&self, id: u16, qtype: RecordType, sent: Timestamp) -> bool {
+        self.elsewhere.has(id, qtype, sent)
     }
 
     /// The query that a client sent with this ID from this port in the last 5 s, if it is still known.

@@ -22,7 +22,7 @@ use gauge::Gauge;
 use spending::Spending;
 
 pub use services::{LinkLocalService, Services};
-pub use spending::{Spender, Spent};
+pub use spending::{MAX_QUERIES, Spender, Spent};
 
 /// Interfaces that are measured at most: an instance has 15 (EC2 guide, network interfaces per instance type).
 const MAX_EGRESSES: usize = 64;

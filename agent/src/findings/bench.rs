@@ -202,11 +202,13 @@ fn udp(source: SocketAddr, destination: SocketAddr, message: &[u8]) -> Vec<u8> {
 pub(crate) fn musl_pairs(millis: u64, client: u8) -> Vec<String> {
     let pair = |number: u64| {
         format!(
-            "{} {client}:{} {} n{number}.test A=ans AAAA=ans",
+            "{} {client}:{} {} n{number}.test A=ans AAAA=ans step={}",
             millis + 100 * number,
             30_000 + number,
             // Of each pair the high bytes are equal.
-            256 * (number + 3)
+            256 * (number + 3),
+            // By a clock.
+            35 + number * 7 % 23
         )
     };
     (0..30).map(pair).collect()

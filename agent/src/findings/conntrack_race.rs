@@ -1,8 +1,11 @@
 //! `conntrack-race` (facts.md section 3.6, P1).
 //!
 //! A and AAAA leave one port together, one is answered at once, the other only after it was sent again: by musl 2.5 s
-//! later, by glibc 5 s later. Silent: both lost, the repeat lost too, separate ports, one after the other, addresses that nothing
+//! later, by glibc 5 s later. Plain loss makes the same shape: a query that was seen elsewhere on its way was not lost by a
+//! race, and where queries without a pair are lost too, or the first half as often as the second, it is a note. Silent: both lost, the repeat lost too, separate ports, one after the other, addresses that nothing
 //! translates; and a slow server, which answers the first copy late and then the second one too: that is waited for.
+
+mod plain_loss;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -10,6 +13,7 @@ use std::time::Duration;
 
 use hashlink::LinkedHashMap;
 
+use self::plain_loss::PlainLoss;
 use super::example::of_asks;
 use super::remedies::{count, remedy, text};
 use super::thresholds::Race;
@@ -43,6 +47,10 @@ struct Sighted {
     id: u16,
     /// The ID of the other half, while it is to be seen whether that is asked again too: glibc does.
     other: Option<u16>,
+    /// The lost half was the first of the two.
+    first_half: bool,
+    /// The other half was seen at another interface on its way, and the lost one was not.
+    proven: bool,
     /// When the lookup began, and when the lost half was answered.
     seen: (Timestamp, Timestamp),
     details: Details,
@@ -64,11 +72,15 @@ pub(super) struct ConntrackRace {
     waiting: VecDeque<Sighted>,
     /// When it happened, by client and server.
     times: LinkedHashMap<Subject, VecDeque<Timestamp>>,
+    /// What else was lost on the way to each server.
+    losses: PlainLoss,
 }
 
 /// A lost half: the query, how long the client waited before it was sent again, and when it was answered.
 struct Lost<'a> {
     ask: &'a Ask,
+    /// The half that was answered at once.
+    half: &'a Ask,
     waited: Duration,
     answered: Timestamp,
     /// The ID of the other half, where that is to be asked again too.
@@ -92,29 +104,50 @@ fn is_translated(server: IpAddr) -> bool {
     }
 }
 
+/// An address that a Service or a pod may have (RFC 1918, RFC 6598, RFC 4193).
+fn is_private(server: IpAddr) -> bool {
+    match server {
+        IpAddr::V4(ip) => ip.is_private() || matches!(ip.octets(), [100, 64..=127, ..]),
+        IpAddr::V6(ip) => ip.is_unique_local(),
+    }
+}
+
 impl Detector for ConntrackRace {
     fn id(&self) -> FindingId {
         FindingId::ConntrackRace
     }
 
     fn lookup(&mut self, lookup: &Lookup, desk: &mut Desk<'_>) {
-        if lookup.queries < 3 || lookup.fingerprint.stub == Stub::CAres {
-            return;
-        }
         let race = desk.context.thresholds.race;
         for candidate in &lookup.candidates {
-            let Some(lost) = self.lost(lookup.client.address, candidate, &race) else { continue };
+            if candidate.asks.iter().all(|ask| ask.again.is_empty()) {
+                continue;
+            }
+            let lost = self.lost(lookup.client.address, candidate, &race);
+            let Some(lost) = lost.filter(|_| lookup.fingerprint.stub != Stub::CAres) else {
+                self.losses.other(candidate, desk.context.thresholds.repetition.within);
+                continue;
+            };
+            let elsewhere =
+                |ask: &Ask| desk.context.ground.fallbacks.seen_elsewhere(ask.id, ask.qtype, ask.sent);
+            if elsewhere(lost.ask) {
+                // It got through: its response was lost.
+                continue;
+            }
             if self.waiting.len() >= MAX_WAITING {
                 self.waiting.pop_front();
             }
+            let proven = elsewhere(lost.half);
             self.waiting.push_back(Sighted {
                 subject: Subject::client_of(lookup.client, lost.ask.server.ip()),
                 client: SocketAddr::new(lookup.client.address, lost.ask.client_port),
                 server: lost.ask.server,
                 id: lost.ask.id,
                 other: lost.other,
+                first_half: lost.ask.sent < lost.half.sent,
+                proven,
                 seen: (lost.ask.sent, lost.answered),
-                details: details(lookup, candidate, &lost),
+                details: details(lookup, candidate, &lost, proven),
             });
         }
     }
@@ -175,7 +208,7 @@ impl ConntrackRace {
             let usual = other.answer().map_or(Duration::ZERO, |answer| answer.at.since(other.sent));
             let prompt = answer.at.since(*again) <= race.prompt.max(usual * 2);
             (ask.transport == Transport::Udp && is_translated(ask.server.ip()) && (musl || glibc) && prompt)
-                .then_some(Lost { ask, waited, answered: answer.at, other: other_id })
+                .then_some(Lost { ask, half: other, waited, answered: answer.at, other: other_id })
         })
     }
 
@@ -190,11 +223,13 @@ impl ConntrackRace {
     }
 
     fn happened(&mut self, sighted: Sighted, desk: &mut Desk<'_>) {
-        let Sighted { subject, other, seen, mut details, .. } = sighted;
+        let Sighted { subject, server, other, first_half, proven, seen, mut details, .. } = sighted;
         if other.is_some() {
             return;
         }
         let thresholds = desk.context.thresholds;
+        let within = thresholds.repetition.within;
+        self.losses.half(server.ip(), first_half, seen.1, within);
         if self.times.to_back(&subject).is_none() && self.times.len() >= MAX_PAIRS {
             self.times.pop_front();
         }
@@ -215,7 +250,18 @@ impl ConntrackRace {
         if events < thresholds.race.events + lost {
             return desk.hold_back(FindingId::ConntrackRace, subject, events, lost);
         }
-        let (severity, confidence) = (Severity::High, Confidence::Medium);
+        let doubt = self.losses.doubt(server.ip(), seen.1, within);
+        let (severity, confidence) = match doubt {
+            None if proven => (Severity::High, Confidence::High),
+            None if is_private(server.ip()) => (Severity::High, Confidence::Medium),
+            _ => (Severity::Low, Confidence::Low),
+        };
+        details.because.extend(doubt.map(str::to_owned));
+        if !is_private(server.ip()) {
+            details
+                .because
+                .push("no Service has such a public address: only masquerading can race here".to_owned());
+        }
         details.numbers.push(count("events_within_a_minute", events));
         let id = FindingId::ConntrackRace;
         // The first ones were not told before.
@@ -226,7 +272,7 @@ impl ConntrackRace {
     }
 }
 
-fn details(lookup: &Lookup, candidate: &Candidate, lost: &Lost<'_>) -> Details {
+fn details(lookup: &Lookup, candidate: &Candidate, lost: &Lost<'_>, proven: bool) -> Details {
     let Lost { ask, waited, answered, .. } = lost;
     let seconds = waited.as_secs_f64();
     let summary = format!(
@@ -240,7 +286,12 @@ fn details(lookup: &Lookup, candidate: &Candidate, lost: &Lost<'_>) -> Details {
         format!("{} was sent again after {seconds:.3} s and answered {} ms later", ask.qtype, {
             answered.since(ask.last_sent()).as_millis()
         }),
-        "no second answer came, so the first query never reached the server".to_owned(),
+        if proven {
+            "the other half was seen at another interface on its way, and this query was not: it was lost in between"
+        } else {
+            "no second answer came: the query was lost, or its response"
+        }
+        .to_owned(),
         "two packets of one new flow race for a conntrack entry where the Service address is translated, and the loser is dropped \
          (kubernetes#56903); `conntrack -S` counts it as insert_failed"
             .to_owned(),

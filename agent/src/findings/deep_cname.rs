@@ -4,6 +4,7 @@
 //! a4ecaf89).
 
 use super::incidents::Incidents;
+use super::remedies::pasted;
 use super::{
     Confidence, Desk, Details, Detector, FindingId, Measure, Quantity, Remedy, RemedyPlace, Severity,
     Sighting, Strength, Subject, example,
@@ -100,7 +101,7 @@ fn details(transaction: &Transaction, response: &Response, name: &Name, chain: &
         None => Remedy {
             what: "Point the first name straight at the last one, if both are stable".into(),
             place: RemedyPlace::Server,
-            lines: vec![format!("{name}  IN  CNAME  {last}")],
+            lines: vec![format!("{}  IN  CNAME  {}", pasted(name), pasted(&last))],
         },
     };
     Details {

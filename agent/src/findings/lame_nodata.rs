@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 
 use super::incidents::{Incidents, Unit};
+use super::remedies::pasted;
 use super::{
     Confidence, Desk, Details, Detector, FindingId, Measure, Quantity, Remedy, RemedyPlace, Severity,
     Sighting, Strength, Subject, example,
@@ -110,19 +111,41 @@ fn details(lookup: &Lookup, candidate: &Candidate, flaw: Flaw<'_>) -> Details {
         because: vec![because.to_owned()],
         numbers: vec![Measure { name: "name", value: Quantity::Text(name.to_string()) }],
         example: example::of_asks(lookup, asks.into_iter().map(|ask| (name, ask))),
-        remedies: vec![remedy(name)],
+        remedies: vec![remedy(candidate)],
     }
 }
 
-fn remedy(name: &Name) -> Remedy {
+/// Domains that nobody delegates (RFC 6761, RFC 6762, RFC 8375; ICANN's reservation of `internal`, 2024; RFC 6762 appendix
+/// G), and those that a search list completed are the client's own.
+const PRIVATE: [&str; 10] =
+    ["local", "internal", "lan", "home", "corp", "private", "intranet", "test", "localdomain", "home.arpa"];
+
+fn remedy(candidate: &Candidate) -> Remedy {
+    let name = &candidate.name;
     // A name of one label has no domain but itself.
     let domain = if name.label_count() > 1 { name.parent(1) } else { name.clone() };
+    let is_private = PRIVATE
+        .iter()
+        .filter_map(|private| Name::from_text(private).ok())
+        .any(|private| name.is_below(&private));
+    if candidate.as_is && !is_private {
+        return Remedy {
+            what: format!(
+                "Tell those who run the servers of {domain}, or the forwarder in between: a defect of theirs, which no setting \
+                 of this client mends"
+            ),
+            place: RemedyPlace::Server,
+            lines: Vec::new(),
+        };
+    }
+    let zone = domain.to_string();
     Remedy {
         what: format!(
-            "Let {domain} be answered by a server that speaks for it, NXDOMAIN for what does not exist; in dnsmasq"
+            "Forward {domain} to a server that holds it and answers NXDOMAIN for what does not exist; in dnsmasq (its local= \
+             would do only where no other server holds names of that domain: it stops forwarding)"
         ),
         place: RemedyPlace::Server,
-        lines: vec![format!("local=/{}/", domain.to_string().trim_end_matches('.'))],
+        lines: vec![format!("server=/{}/ADDRESS-OF-THAT-SERVER", pasted(&zone.trim_end_matches('.')))],
     }
 }
 

@@ -117,6 +117,9 @@ impl Detector for LateReply {
 /// When it was answered, how long that took from the last send and from the first, and why it was too late.
 type TooLate = (Timestamp, (Duration, Duration), &'static str);
 
+/// musl hears it still until 5 s are over (facts.md section 1.1).
+const STILL_HEARD: &str = "the client had asked again, and waited for long after that too";
+
 /// After the client had given up, or long after a repeat.
 fn too_late(ask: &Ask, limits: Lateness) -> Option<TooLate> {
     let answer = ask.answer().filter(|answer| !answer.late && ask.transport == Transport::Udp)?;
@@ -124,9 +127,7 @@ fn too_late(ask: &Ask, limits: Lateness) -> Option<TooLate> {
     let took = (answer.at.since(last), answer.at.since(ask.sent));
     let why = match () {
         () if took.0 > limits.given_up => "no stub resolver waits longer than 5 s by default",
-        () if last > ask.sent && took.0 > limits.after_repeat => {
-            "the client had asked again, and waited for long after that too"
-        }
+        () if last > ask.sent && took.0 > limits.after_repeat => STILL_HEARD,
         () => return None,
     };
     Some((answer.at, took, why))
@@ -194,10 +195,13 @@ fn details(late: &Late<'_>, example: Vec<Packet>) -> Details {
         (least, most) if least == most => format!("{most:.1} s"),
         (least, most) => format!("{least:.1} to {most:.1} s"),
     };
-    let summary = format!(
-        "{client} gets its answer for {name} from {} too late, after {took}",
-        address(subject.server)
-    );
+    let server = address(subject.server);
+    // With the same ID from the same port it may have been used.
+    let summary = if *why == STILL_HEARD {
+        format!("{client} gets its answer for {name} from {server} late, after {took}: it had to ask again")
+    } else {
+        format!("{client} gets its answer for {name} from {server} too late, after {took}")
+    };
     let because = vec![(*why).to_owned()];
     let numbers = vec![
         text("qname", name),

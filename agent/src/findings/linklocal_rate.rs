@@ -20,7 +20,7 @@ use super::{
     Sighting, Subject,
 };
 use crate::capture::frame::Timestamp;
-use crate::correlate::linklocal::{Egress, LinkLocalSecond, Spender};
+use crate::correlate::linklocal::{Egress, LinkLocalSecond, MAX_QUERIES, Spender};
 
 /// Interfaces that are followed at most; the one that was silent for longest gives way.
 const MAX_EGRESSES: usize = 64;
@@ -226,9 +226,12 @@ fn details(second: &LinkLocalSecond, sign: Sign, context: &Context<'_>) -> Detai
     let spent = second.spent.as_ref();
     Details {
         summary: format!(
-            "{whose} sent {} packets within one second to the link-local services of AWS; {limit} are allowed, \
-             the rest is dropped unseen",
-            second.peak
+            "{whose} sent {} packets within one second to the link-local services of AWS; {limit} are allowed{}",
+            second.peak,
+            match sign {
+                Sign::Driver(_) | Sign::Missing(..) => ", the rest is dropped unseen",
+                Sign::Sustained(_) => ": beyond that they may be dropped unseen",
+            }
         ),
         because,
         numbers,
@@ -256,7 +259,11 @@ impl Spending {
                 (None, Some(interface)) => format!("interface {interface}"),
                 (None, None) => "the node".to_owned(),
             };
-            format!("{who} {}", spender.packets)
+            match spender.packets {
+                // No more are kept to be looked through.
+                most if most >= MAX_QUERIES as u64 => format!("{who} {most} or more packets"),
+                packets => format!("{who} {packets} packets"),
+            }
         };
         let spenders: Vec<String> = spent.spenders.iter().map(spender).collect();
         let names: Vec<String> = spent.names.iter().map(|(name, count)| format!("{name} {count}")).collect();
@@ -285,13 +292,16 @@ fn remedies(resolver: IpAddr, cache: &str) -> Vec<Remedy> {
     vec![
         remedy(
             &format!(
-                "{cache}. It must forward all zones to the VPC resolver, or private zones break (unbound.conf)"
+                "{cache}. It must forward all zones to the VPC resolver, or private zones break: unbound \
+                 answers 10.in-addr.arpa and its like itself unless it is told not to (unbound.conf)"
             ),
             RemedyPlace::Node,
             &[
                 "server:",
                 "    interface: 172.17.0.1",
                 "    access-control: 172.17.0.0/16 allow",
+                "    unblock-lan-zones: yes",
+                "    insecure-lan-zones: yes",
                 "forward-zone:",
                 "    name: \".\"",
                 &forward,

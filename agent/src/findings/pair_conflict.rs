@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use hashlink::LinkedHashMap;
 
 use super::incidents::{Incidents, Times, Unit};
+use super::remedies::pasted;
 use super::{
     Confidence, Desk, Details, Detector, FindingId, Measure, Quantity, Remedy, RemedyPlace, Severity,
     Sighting, Strength, Subject, example,
@@ -244,7 +245,7 @@ fn details(lookup: &Lookup, conflict: &Conflict<'_>, harmed: bool, times: u64) -
 }
 
 fn remedies(name: &Name, qtype: RecordType) -> Vec<Remedy> {
-    let template = ["template IN ", &qtype.to_string(), " ", &name.to_string(), " {"].concat();
+    let template = ["template IN ", &qtype.to_string(), " ", &pasted(name), " {"].concat();
     let mut remedies = vec![Remedy {
         what: format!(
             "Make the server answer NOERROR without records for {qtype}, never NXDOMAIN or an error; in CoreDNS"

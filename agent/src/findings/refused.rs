@@ -51,6 +51,9 @@ impl Detector for Refused {
         let subject = self.subject(client, server);
         let (severity, confidence) = match times.strength {
             Strength::Single => (Severity::Low, Confidence::Low),
+            // A recursive resolver asks without RD (RFC 1035 section 4.1.1): it is an authoritative server that is no such
+            // thing, and the resolver asks the next one.
+            Strength::Repeated if !query.header.recursion_desired() => (Severity::Low, Confidence::High),
             Strength::Repeated => (Severity::Warning, Confidence::High),
         };
         let sighting = Sighting {
@@ -101,9 +104,10 @@ fn details(
         &[&format!("access-control: {} allow", network_of(transaction.parties.client.ip()))],
     );
     let room = remedy(
-        "Give CoreDNS room for more queries at once (2 KiB of memory for each), or more replicas",
+        "If the Corefile limits queries (max_concurrent; CoreDNS itself does not, kubeadm writes 1000), raise that number (2 KiB of \
+         memory for each); where there is none, add none",
         RemedyPlace::Corefile,
-        &["forward . /etc/resolv.conf {", "    max_concurrent 1000", "}"],
+        &["forward . /etc/resolv.conf {", "    max_concurrent 2000", "}"],
     );
     Details {
         summary: format!(

@@ -7,6 +7,18 @@ pub(super) fn remedy(what: &str, place: RemedyPlace, lines: &[&str]) -> Remedy {
     Remedy { what: what.to_owned(), place, lines: lines.iter().map(|line| (*line).to_owned()).collect() }
 }
 
+/// A name off the wire as it may stand in a line that people paste: as it is where it holds letters, digits, `-`, `_` and
+/// `.` alone and no option begins so, else in single quotes of the shell (POSIX.1-2017, Shell Command Language, section
+/// 2.2.2). A configuration file refuses those, which is better than to obey them.
+pub(super) fn pasted(name: &impl ToString) -> String {
+    let name = name.to_string();
+    let plain = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_' | b'.');
+    if name.bytes().all(plain) && !name.starts_with('-') {
+        return name;
+    }
+    format!("'{}'", name.replace('\'', r"'\''"))
+}
+
 /// How many, as evidence.
 pub(super) fn count(name: &'static str, count: impl TryInto<u64>) -> Measure {
     Measure { name, value: Quantity::Count(count.try_into().unwrap_or(u64::MAX)) }
@@ -48,4 +60,18 @@ pub(super) fn allow_tcp() -> Vec<Remedy> {
             &[],
         ),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_is_pasted_is_obeyed() {
+        assert_eq!(pasted(&"api_1.shop-2.example."), "api_1.shop-2.example.");
+        assert_eq!(pasted(&"$(touch${IFS}pwned).example."), "'$(touch${IFS}pwned).example.'");
+        assert_eq!(pasted(&"a'`b`.example."), r"'a'\''`b`.example.'");
+        assert_eq!(pasted(&"-f.example."), "'-f.example.'");
+        assert_eq!(pasted(&"x;reboot.example."), "'x;reboot.example.'");
+    }
 }

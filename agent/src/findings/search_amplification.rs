@@ -16,7 +16,7 @@ use super::cluster::is_cluster_name;
 use super::evidence::ratio;
 use super::example::of_lookup;
 use super::followed::Followed;
-use super::remedies::{count, remedy, text};
+use super::remedies::{count, pasted, remedy, text};
 use super::thresholds::Amplification;
 use super::{
     Confidence, Desk, Details, Detector, FindingId, Measure, Quantity, Remedy, RemedyPlace, Severity,
@@ -247,12 +247,11 @@ fn details(lookup: &Lookup, sum: &Sum, thresholds: &Amplification, failing: Opti
         because,
         numbers: numbers(lookup, sum, suffixes, dots),
         example: of_lookup(lookup),
-        remedies: remedies(base, server(lookup)),
+        remedies: remedies(base, &sum.what_if, server(lookup)),
     }
 }
 
 fn numbers(lookup: &Lookup, sum: &Sum, suffixes: usize, dots: usize) -> Vec<Measure> {
-    let saving = suffixes as f64 / (suffixes + 1) as f64;
     let mut numbers = vec![
         text("name", &lookup.base),
         count("queries_per_lookup", lookup.queries),
@@ -263,7 +262,7 @@ fn numbers(lookup: &Lookup, sum: &Sum, suffixes: usize, dots: usize) -> Vec<Meas
         count("lookups_of_external_names", sum.counts.walks),
         count("queries", sum.counts.queries),
         count("wasted", sum.counts.wasted),
-        Measure { name: "reduction", value: Quantity::Ratio(saving) },
+        Measure { name: "reduction", value: Quantity::Ratio(saving(&sum.what_if)) },
         count("queries_of_these", sum.what_if.queries),
         count("with_ndots_2", sum.what_if.ndots_2),
         count("with_ndots_1", sum.what_if.ndots_1),
@@ -273,17 +272,47 @@ fn numbers(lookup: &Lookup, sum: &Sum, suffixes: usize, dots: usize) -> Vec<Meas
     numbers
 }
 
-/// In the order of facts.md.
-fn remedies(base: &Name, server: Option<IpAddr>) -> Vec<Remedy> {
-    let plain = base.to_string();
-    let nameservers = server.map_or_else(String::new, |server| format!("  nameservers: [{server}]"));
-    vec![
-        remedy(
+/// The share of the queries that is saved by `ndots:2`, or by trailing dots where that saves nothing.
+fn saving(what_if: &WhatIf) -> f64 {
+    let WhatIf { queries, ndots_2, trailing_dot, .. } = *what_if;
+    let left = if saves(ndots_2, queries) { ndots_2 } else { trailing_dot };
+    1.0 - left.min(queries) as f64 / queries.max(1) as f64
+}
+
+/// Is it worth a change? Less than nine tenths are left.
+fn saves(left: u64, queries: u64) -> bool {
+    left * 10 < queries * 9
+}
+
+/// In the order of facts.md, without what saves nothing by its own numbers.
+fn remedies(base: &Name, what_if: &WhatIf, server: Option<IpAddr>) -> Vec<Remedy> {
+    let WhatIf { queries, ndots_2, ndots_1, broken_by_1, .. } = *what_if;
+    let mut remedies = Vec::new();
+    if saves(ndots_2, queries) {
+        remedies.push(remedy(
             "Ask names with two dots as they are first (ndots:1 breaks short names of other namespaces on musl)",
             RemedyPlace::PodSpec,
             &["dnsConfig:", "  options: [{name: ndots, value: \"2\"}]"],
-        ),
-        remedy("Or write external names with a dot at their end", RemedyPlace::Application, &[&plain]),
+        ));
+    }
+    let dot = "Write external names with a dot at their end";
+    remedies.push(remedy(dot, RemedyPlace::Application, &[&pasted(base)]));
+    if !saves(ndots_2, queries) && saves(ndots_1, queries) && broken_by_1 == 0 {
+        remedies.push(remedy(
+            "Or ask names with one dot as they are first, unless a program of the pod asks for services of other \
+             namespaces by short names: on musl those break",
+            RemedyPlace::PodSpec,
+            &["dnsConfig:", "  options: [{name: ndots, value: \"1\"}]"],
+        ));
+    }
+    remedies.extend(elsewhere(server));
+    remedies
+}
+
+/// What helps whatever the names are and `ndots` is.
+fn elsewhere(server: Option<IpAddr>) -> Vec<Remedy> {
+    let nameservers = server.map_or_else(String::new, |server| format!("  nameservers: [{server}]"));
+    vec![
         remedy(
             "Let CoreDNS walk the search list itself (costs memory; not for Windows nodes)",
             RemedyPlace::Corefile,

@@ -7,7 +7,7 @@
 use super::cluster::{is_cluster_domain, service};
 use super::example::of_lookup;
 use super::incidents::{Incidents, Unit};
-use super::remedies::{count, remedy, text};
+use super::remedies::{count, pasted, remedy, text};
 use super::{
     Confidence, Desk, Details, Detector, FindingId, Remedy, RemedyPlace, Severity, Sighting, Strength,
     Subject,
@@ -216,7 +216,7 @@ fn remedies(lookup: &Lookup, last: &Candidate, domain: &Name) -> Vec<Remedy> {
         remedy(
             "Or write the name with a dot at its end, where it is meant in full",
             RemedyPlace::Application,
-            &[&format!("{}.", plain(&lookup.base))],
+            &[&pasted(&lookup.base)],
         ),
         remedy(
             "Or build on an image with glibc, which goes on",

@@ -13,7 +13,7 @@ use hashlink::LinkedHashMap;
 
 use super::evidence::{percent, ratio, share, words};
 use super::example::of_transaction;
-use super::remedies::{count, remedy, text};
+use super::remedies::{count, pasted, remedy, text};
 use super::{
     Confidence, Desk, Details, Detector, FindingId, Remedy, RemedyPlace, Severity, Sighting, Subject,
 };
@@ -232,7 +232,10 @@ fn remedies(scope: &Scope) -> Vec<Remedy> {
             "See what is wrong with the zone: DNSSEC signatures that have expired, or servers that do not know it \
              (lame delegation)",
             RemedyPlace::Server,
-            &[&format!("dig +dnssec +cd {zone} SOA"), &format!("dig +trace {zone} NS")],
+            &[
+                &format!("dig +dnssec +cd -q {} -t SOA", pasted(zone)),
+                &format!("dig +trace -q {} -t NS", pasted(zone)),
+            ],
         )
     };
     let server = remedy(

@@ -9,7 +9,7 @@ use hashlink::LinkedHashMap;
 use super::cluster::service;
 use super::example::of_lookup;
 use super::incidents::{Incidents, Unit};
-use super::remedies::{count, remedy, text};
+use super::remedies::{count, pasted, remedy, text};
 use super::{
     Confidence, Desk, Details, Detector, FindingId, RemedyPlace, Severity, Sighting, Strength, Subject,
 };
@@ -143,7 +143,7 @@ fn details(lookup: &Lookup, whole: &Name) -> Details {
                 RemedyPlace::PodSpec,
                 &["dnsConfig:", &format!("  options: [{{name: ndots, value: \"{enough}\"}}]")],
             ),
-            remedy("Or write the whole name", RemedyPlace::Application, &[&whole.to_string()]),
+            remedy("Or write the whole name", RemedyPlace::Application, &[&pasted(whole)]),
         ],
     }
 }

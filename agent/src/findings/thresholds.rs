@@ -112,7 +112,7 @@ pub struct Burst {
 /// Whom silence is about (facts.md section 3.7, P2).
 #[derive(Clone, Copy, Debug)]
 pub struct Silence {
-    /// A server of whose queries a larger share has a response is alive: 0.1. One that was answering until a moment ago
+    /// A server of whose queries a larger share has a response is alive: 0.5. One that was answering until a moment ago
     /// still has responses in its window.
     pub others: f64,
 }
@@ -277,7 +277,7 @@ impl Default for Thresholds {
                 of_queries: 0.4,
             },
             servfail: Burst { at_least: 5, within: Duration::from_secs(10), share: 0.2, lookups: 2 },
-            unanswered: Silence { others: 0.1 },
+            unanswered: Silence { others: 0.5 },
             truncated: Truncation { udp_limit: 512, comes_back: Duration::from_secs(2) },
             tcp: Blocking { silence: Duration::from_secs(3), same_lookup: Duration::from_millis(100) },
             race: Race {

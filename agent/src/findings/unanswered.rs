@@ -1,8 +1,12 @@
 //! `unanswered`: queries get no reply of any kind within 6 s of their last send (facts.md section 3.7, P2).
 //!
-//! Told apart by scope: a server that answers nobody, a client that nobody answers, some names only. Not judged: what may
-//! have been lost on its way to us, a reply that another interface saw, and a client that was not heard of again after its
-//! query (a pod that was shut down waits for nothing).
+//! Told apart by scope, by what was answered as much as by what was not: a server that answers nobody, a client that nobody
+//! answers, a server whose place another one takes, some names only, a recursive resolver's own upstreams. Not judged: what
+//! may have been lost on its way to us, a reply that another interface saw, and a client that was not heard of again after
+//! its query (a pod that was shut down waits for nothing).
+
+mod heard;
+mod told;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -10,16 +14,14 @@ use std::time::Duration;
 
 use hashlink::LinkedHashMap;
 
-use super::evidence::{counted, percent, ratio, share};
-use super::example::of_transaction;
-use super::remedies::{count, remedy, text};
+use self::heard::Heard;
+use self::told::{Told, details};
+use super::evidence::ratio;
 use super::{
-    Confidence, Desk, Details, Detector, FindingId, Outlook, Remedy, RemedyPlace, Severity, Sighting,
-    Strength, Subject, incidents,
+    Confidence, Context, Desk, Detector, FindingId, Outlook, Severity, Sighting, Strength, Subject, incidents,
 };
 use crate::capture::frame::Timestamp;
-use crate::correlate::lookups::Lookup;
-use crate::correlate::servers::ServerWindow;
+use crate::correlate::lookups::{Ask, Lookup, Reply};
 use crate::correlate::{ClientId, Event, Outcome, Stray, Transaction};
 use crate::dns::Name;
 
@@ -29,6 +31,8 @@ const MAX_CLIENTS: usize = 4096;
 const MAX_FAILURES: usize = 32;
 /// Replies that came to the wrong place, which are kept at most.
 const MAX_STRAYS: usize = 1024;
+/// Nameservers that a stub resolver asks at most (resolv.conf(5), MAXNS).
+const MAX_NAMESERVERS: usize = 3;
 /// A client that asks or asks again this long after a query was still there to hear the reply: musl asks again after
 /// 2.5 s (facts.md section 1.1).
 const STILL_THERE: Duration = Duration::from_secs(2);
@@ -45,6 +49,8 @@ pub(super) struct Unanswered {
 #[derive(Default)]
 struct Client {
     failures: VecDeque<Failure>,
+    /// Who answered it since the first of them.
+    heard: Heard,
     /// When it was last seen to do something.
     active: Timestamp,
 }
@@ -55,8 +61,17 @@ struct Failure {
     at: Timestamp,
     server: IpAddr,
     name: Name,
-    /// Of a lookup of which no other query failed before: A and AAAA are one.
+    /// The same server answered for this name, before it or after.
+    heard: bool,
+    /// Of a lookup of which no other query to this server failed before: A and AAAA are one.
     new: bool,
+}
+
+impl Failure {
+    /// How much earlier or later its query was sent.
+    fn apart(&self, sent: Timestamp) -> Duration {
+        self.sent.since(sent).max(sent.since(self.sent))
+    }
 }
 
 impl Detector for Unanswered {
@@ -64,20 +79,35 @@ impl Detector for Unanswered {
         FindingId::Unanswered
     }
 
-    fn lookup(&mut self, lookup: &Lookup, _desk: &mut Desk<'_>) {
+    fn lookup(&mut self, lookup: &Lookup, desk: &mut Desk<'_>) {
+        let asks = || lookup.candidates.iter().flat_map(|candidate| &candidate.asks);
         // Of clients that have always been answered nothing is kept.
-        if !self.clients.is_empty()
-            && let Some(client) = self.clients.get_mut(&lookup.client)
-        {
-            let asks = lookup.candidates.last().and_then(|candidate| candidate.asks.last());
-            client.active = client.active.max(asks.map_or(lookup.started, |ask| ask.sent));
+        let client = match self.clients.get_mut(&lookup.client) {
+            Some(client) => client,
+            None if asks().any(|ask| matches!(ask.reply, Reply::Unanswered(_))) => self.client(lookup.client),
+            None => return,
+        };
+        let last = asks().map(Ask::last_sent).max();
+        client.active = client.active.max(last.unwrap_or(lookup.started));
+        client.heard.lookup(lookup, desk.context.thresholds.repetition.within);
+        for candidate in &lookup.candidates {
+            for ask in candidate.asks.iter().filter(|ask| ask.answer().is_some()) {
+                let same = |failure: &&mut Failure| {
+                    failure.server == ask.server.ip() && failure.name == candidate.name
+                };
+                client.failures.iter_mut().filter(same).for_each(|failure| failure.heard = true);
+            }
         }
     }
 
     fn event(&mut self, event: &Event, desk: &mut Desk<'_>) {
         match event {
             Event::Closed(transaction) => self.closed(transaction, desk),
-            Event::Orphan { stray, .. } | Event::Late { stray, .. } => self.stray(stray),
+            Event::Late { stray, .. } => {
+                self.late(stray, desk.context.thresholds.repetition.within);
+                self.stray(stray);
+            }
+            Event::Orphan { stray, .. } => self.stray(stray),
             Event::Opened(_) | Event::Retransmitted(_) | Event::Copy | Event::Evicted { .. } => {}
         }
     }
@@ -91,6 +121,23 @@ impl Detector for Unanswered {
 }
 
 impl Unanswered {
+    fn client(&mut self, id: ClientId) -> &mut Client {
+        if self.clients.to_back(&id).is_none() && self.clients.len() >= MAX_CLIENTS {
+            self.clients.pop_front();
+        }
+        self.clients.entry(id).or_insert_with(Client::default)
+    }
+
+    /// An answer after all: the server is slow, which `late-reply` tells.
+    fn late(&mut self, stray: &Stray, within: Duration) {
+        let Stray { parties, time, response, .. } = stray;
+        let Some(client) = self.clients.get_mut(&parties.client_id()) else { return };
+        let (server, name) =
+            (parties.server.ip(), response.question.as_ref().map(|question| &question.qname));
+        client.heard.late(server, *time, within);
+        client.failures.retain(|failure| failure.server != server || Some(&failure.name) != name);
+    }
+
     fn stray(&mut self, stray: &Stray) {
         if self.strays.len() >= MAX_STRAYS {
             self.strays.pop_front();
@@ -113,24 +160,22 @@ impl Unanswered {
             return;
         }
         let id = parties.client_id();
-        if self.clients.to_back(&id).is_none() && self.clients.len() >= MAX_CLIENTS {
-            self.clients.pop_front();
-        }
-        let client = self.clients.entry(id).or_insert_with(Client::default);
         let repetition = desk.context.thresholds.repetition;
-        let (name, unit) = (&question.qname, repetition.unit(query.edns.is_some()));
-        let is_same = |old: &Failure| old.name == *name && unit.is_same(old.apart(*first_sent));
+        let (name, within) = (&question.qname, repetition.within);
+        let unit = repetition.unit(query.edns.is_some());
+        let client = self.client(id);
+        let is_same =
+            |old: &Failure| old.server == server && old.name == *name && unit.is_same(old.apart(*first_sent));
         let new = !client.failures.iter().any(is_same);
-        let failure = Failure { sent: *first_sent, at: transaction.ended(), server, name: name.clone(), new };
-        client.add(failure, *sends, repetition.within);
+        let (sent, at, name) = (*first_sent, transaction.ended(), name.clone());
+        let failure = Failure { sent, at, server, name, heard: false, new };
+        // The lookup may go on: what others have answered of it is in it.
+        for lookup in desk.context.ground.clients.open_of(&id, question) {
+            client.heard.others(lookup, within);
+        }
+        client.heard.silent(server, failure.at, within);
+        client.add(failure, *sends, within);
         judge(id, client, server, transaction, desk);
-    }
-}
-
-impl Failure {
-    /// How much earlier or later its query was sent.
-    fn apart(&self, sent: Timestamp) -> Duration {
-        self.sent.since(sent).max(sent.since(self.sent))
     }
 }
 
@@ -152,164 +197,108 @@ impl Client {
         self.failures.iter().filter(|failure| failure.sent + STILL_THERE <= self.active)
     }
 
-    /// Lookups that these belong to, each by the first of its queries.
-    fn lookups(&self) -> impl Iterator<Item = &Failure> {
-        self.waited_for().filter(|failure| failure.new)
+    /// Those of them that went to `server`.
+    fn at(&self, server: IpAddr) -> impl Iterator<Item = &Failure> {
+        self.waited_for().filter(move |failure| failure.server == server)
     }
 }
 
 fn judge(id: ClientId, client: &Client, server: IpAddr, transaction: &Transaction, desk: &mut Desk<'_>) {
-    let thresholds = desk.context.thresholds;
+    let within = desk.context.thresholds.repetition.within;
+    if client.heard.is_late(server, transaction.ended(), within) {
+        // What is missing yet may come as the others did.
+        return;
+    }
+    let scope = Scope::of(client, server, transaction, &desk.context);
+    // Of a client that is cut off every failure tells; of the others those at this server.
+    let of_all = scope == Scope::Client;
+    let judged = || client.waited_for().filter(|failure| of_all || failure.server == server);
     let Some(last) = client.failures.back() else { return };
-    let evidence = client.lookups().count() as u64;
-    let of_name = client.lookups().filter(|failure| failure.name == last.name).count() as u64;
-    let Some(first) = client.waited_for().map(|failure| failure.sent).min() else { return };
-    let repetition = thresholds.repetition;
-    let window = desk.context.ground.servers.window(server, transaction.ended(), repetition.within);
-    let scope = Scope::of(client, last, window, thresholds.unanswered.others);
+    let lookups = || judged().filter(|failure| failure.new);
+    let evidence = lookups().count() as u64;
+    let of_name = lookups().filter(|failure| failure.name == last.name && !failure.heard).count() as u64;
+    let Some(first) = judged().map(|failure| failure.sent).min() else { return };
+    let repetition = desk.context.thresholds.repetition;
     let subject = match scope {
         Scope::Server => Subject::server(server),
         Scope::Client => Subject::client(id),
-        Scope::Unknown | Scope::Names => Subject::client_of(id, server),
+        _ => Subject::client_of(id, server),
     };
     // A reply that was lost on its way to us looks as one that never came, and so does a query of a retry.
     let lost = desk.lost(&id, first, transaction.ended());
     let Some(strength) = incidents::strength(evidence, of_name, lost, &repetition) else {
         return desk.hold_back(FindingId::Unanswered, subject, evidence, lost);
     };
-    let (severity, confidence) = match (strength, scope) {
-        (Strength::Single, _) => (Severity::Low, Confidence::Low),
-        (Strength::Repeated, Scope::Server | Scope::Client) => (Severity::High, Confidence::High),
-        (Strength::Repeated, Scope::Unknown) => (Severity::High, Confidence::Medium),
-        (Strength::Repeated, Scope::Names) => (Severity::Warning, Confidence::Medium),
+    // Of a name that this server never answers, or where one in ten is missing, more than chance is to blame.
+    let answered = client.heard.answered(server);
+    let many = of_name >= repetition.of_one_name as u64 || evidence * 9 >= answered;
+    let (severity, confidence) = match scope {
+        _ if strength == Strength::Single => (Severity::Low, Confidence::Low),
+        Scope::Server | Scope::Client => (Severity::High, Confidence::High),
+        Scope::Unknown => (Severity::High, Confidence::Medium),
+        Scope::Names if many => (Severity::Warning, Confidence::Medium),
+        Scope::Spare { waits: true } => (Severity::Warning, Confidence::High),
+        Scope::Spare { waits: false } => (Severity::Low, Confidence::Medium),
+        Scope::Names | Scope::Upstream => (Severity::Low, Confidence::Low),
     };
     let seen = (first, transaction.ended());
-    let sighting = Sighting {
-        id: FindingId::Unanswered,
-        subject,
-        severity,
-        confidence,
-        seen,
-        count: u64::from(last.new),
-    };
-    desk.raise_widest(sighting, || details(id, client, scope, (server, window, lost), transaction));
+    let (id_of_rule, count) = (FindingId::Unanswered, u64::from(last.new));
+    let sighting = Sighting { id: id_of_rule, subject, severity, confidence, seen, count };
+    let window = desk.context.ground.servers.window(server, transaction.ended(), repetition.within);
+    let mut names: Vec<String> = judged().map(|failure| failure.name.to_string()).collect();
+    let told = Told { client: id, server, scope, window, evidence, answered, lost };
+    desk.raise_widest(sighting, || {
+        names.sort();
+        names.dedup();
+        names.truncate(5);
+        details(&told, &names.join(", "), transaction)
+    });
 }
 
 /// Who is cut off from whom.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scope {
     /// The server answers none of several clients.
     Server,
-    /// Several servers do not answer this client.
+    /// Several servers do not answer this client, and none does.
     Client,
     /// The server answers, but not these.
     Names,
+    /// The server does not answer, and another one does in its place.
+    Spare {
+        /// The client waits before it hears the other one; musl asks all at once.
+        waits: bool,
+    },
+    /// The client is no stub resolver: it asks authoritative servers, or more than resolv.conf(5) has room for.
+    Upstream,
     /// One client and one server that does not answer it.
     Unknown,
 }
 
 impl Scope {
-    fn of(client: &Client, last: &Failure, window: ServerWindow, others: f64) -> Self {
-        let several_servers = client.waited_for().any(|failure| failure.server != last.server);
-        let answers = ratio(window.replies(), window.transactions) > others;
-        if answers {
+    fn of(client: &Client, server: IpAddr, transaction: &Transaction, context: &Context<'_>) -> Self {
+        let Transaction { query, .. } = transaction;
+        let within = context.thresholds.repetition.within;
+        let window = context.ground.servers.window(server, transaction.ended(), within);
+        let heard = &client.heard;
+        // Only a resolver that walks the tree itself asks without RD (RFC 1035 section 4.1.1).
+        let walks = !query.header.recursion_desired() || heard.servers() > MAX_NAMESERVERS;
+        let of_client = client.at(server).count() as u64;
+        if walks && heard.others_answer(server) {
+            Self::Upstream
+        } else if ratio(window.replies(), window.transactions) > context.thresholds.unanswered.others
+            || heard.answered(server) > of_client
+        {
             Self::Names
+        } else if heard.others_answer(server) {
+            Self::Spare { waits: heard.waits(server) }
         } else if window.clients > 1 {
             Self::Server
-        } else if several_servers {
+        } else if client.waited_for().any(|failure| failure.server != server) {
             Self::Client
         } else {
             Self::Unknown
         }
-    }
-}
-
-fn details(
-    id: ClientId,
-    client: &Client,
-    scope: Scope,
-    (server, window, lost): (IpAddr, ServerWindow, u64),
-    transaction: &Transaction,
-) -> Details {
-    let ServerWindow { unanswered, transactions, clients, .. } = window;
-    let whom = id.address;
-    let mut names: Vec<String> = client.waited_for().map(|failure| failure.name.to_string()).collect();
-    names.sort();
-    names.dedup();
-    names.truncate(5);
-    let names = names.join(", ");
-    let (summary, because) = match scope {
-        Scope::Server => (
-            format!("Server {server} answers nobody: {clients} clients wait in vain"),
-            "none of its clients gets responses: the server is down, or the way to it is".to_owned(),
-        ),
-        Scope::Client => (
-            format!("Client {whom} gets no response from any of its servers"),
-            "it is the client's way out: a policy or a route".to_owned(),
-        ),
-        Scope::Names => (
-            format!("Server {server} does not answer client {whom} for {names}"),
-            format!(
-                "other queries to it are answered ({} without a response)",
-                percent(unanswered, transactions)
-            ),
-        ),
-        Scope::Unknown => (
-            format!("Client {whom} gets no response from server {server}"),
-            "no other client and no other server is seen, so either may be cut off".to_owned(),
-        ),
-    };
-    let evidence = client.waited_for().count() as u64;
-    let waits = format!(
-        "{} of {whom} had no response within 6 s of the last send",
-        counted(evidence, "query", "queries")
-    );
-    let mut because = vec![waits, because];
-    if lost > 0 {
-        because.push(format!("{lost} packets were lost there meanwhile, which does not explain as many"));
-    }
-    Details {
-        summary,
-        because,
-        numbers: vec![
-            count("unanswered_of_client", evidence),
-            count("unanswered_of_server", unanswered),
-            count("transactions_of_server", transactions),
-            share("unanswered_share", unanswered, transactions),
-            count("clients", clients),
-            count("lost_packets", lost),
-            text("names", names),
-        ],
-        example: of_transaction(transaction),
-        remedies: remedies(scope, server),
-    }
-}
-
-/// facts.md section 3.7, P2: by scope.
-fn remedies(scope: Scope, server: IpAddr) -> Vec<Remedy> {
-    let ask = format!("dig @{server} . NS +tries=1");
-    let is_it_up = remedy("See whether the server runs and listens", RemedyPlace::Server, &[&ask]);
-    let policy = remedy(
-        "Allow UDP and TCP to port 53 in the NetworkPolicy, security group or firewall between them",
-        RemedyPlace::Firewall,
-        &["egress:", "- ports:", "  - protocol: UDP", "    port: 53", "  - protocol: TCP", "    port: 53"],
-    );
-    let upstream = remedy(
-        "Ask the server's own upstream for these names: a forwarder that gets no answer gives none in time",
-        RemedyPlace::Server,
-        &[],
-    );
-    let limit = remedy(
-        "If it is the VPC resolver: packets beyond 1024 a second of one interface are dropped (nslookout explain \
-         linklocal-rate)",
-        RemedyPlace::Node,
-        &[],
-    );
-    match scope {
-        Scope::Server => vec![is_it_up, policy, limit],
-        Scope::Client => vec![policy],
-        Scope::Names => vec![upstream, limit],
-        Scope::Unknown => vec![is_it_up, policy],
     }
 }
 

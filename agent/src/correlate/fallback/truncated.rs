@@ -198,8 +198,12 @@ impl Truncated {
         }
         let Transaction { parties, query, .. } = transaction;
         let Some(question) = &query.question else { return };
+        let room = query.edns.map_or(0, |edns| edns.udp_payload_size);
         let makes_up = |waiting: &Waiting| {
-            waiting.fallback.server.ip() != parties.server.ip() && waiting.fallback.question == *question
+            let Fallback { server, edns, truncated, .. } = &waiting.fallback;
+            // Asked again with more room (RFC 6891 section 6.2.5), the same server may answer in full.
+            let again = transaction.first_sent >= *truncated && room > edns.unwrap_or(512);
+            (server.ip() != parties.server.ip() || again) && waiting.fallback.question == *question
         };
         self.end(parties.client_id(), makes_up, |_| Then::OtherServer, emit);
     }

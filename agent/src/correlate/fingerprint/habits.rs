@@ -25,6 +25,8 @@ const AT_ONCE: Duration = Duration::from_millis(5);
 const REGROW: Duration = Duration::from_millis(5);
 /// Steps from the ID of A to that of AAAA that the clock makes on musl (facts.md section 1.3).
 const CLOCK_STEPS: std::ops::RangeInclusive<u16> = 1..=2047;
+/// Two readings of a clock are so many nanoseconds apart at least: measured are 32 and more (facts.md section 1.3).
+const LEAST_STEP: u16 = 8;
 
 /// How a query looks, its question apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +121,8 @@ fn index_of(qtype: RecordType) -> Option<usize> {
 #[derive(Clone, Debug, Default)]
 pub struct Habits {
     asked: Option<Asked>,
+    /// The last step of the IDs that may be one of the clock.
+    last_step: u16,
     signs: Signs,
 }
 
@@ -170,6 +174,12 @@ impl Habits {
                 add(&mut signs.plain);
                 if close {
                     add(&mut signs.close);
+                    if step == std::mem::replace(&mut self.last_step, step) {
+                        add(&mut signs.same_step);
+                        if step < LEAST_STEP {
+                            add(&mut signs.counter);
+                        }
+                    }
                     if first.is_some_and(|first| first >> 8 == sent.header.id >> 8) {
                         add(&mut signs.equal_high);
                     }

@@ -10,7 +10,11 @@ pub(super) struct Signs {
     pub(super) plain: u8,
     /// Those of them whose IDs are a step of the clock apart.
     pub(super) close: u8,
-    /// Those of these whose IDs have equal high bytes: musl before 1.2.4 alone (musl 6c858d6f).
+    /// Those of these whose step is that of the pair before: a clock seldom makes the same one twice.
+    pub(super) same_step: u8,
+    /// Those of these whose step is smaller than any clock's: a counter.
+    pub(super) counter: u8,
+    /// Those that are close whose IDs have equal high bytes: musl before 1.2.4 alone (musl 6c858d6f).
     pub(super) equal_high: u8,
     /// Pairs without OPT, with AD, from one port.
     pub(super) authentic: u8,
@@ -61,6 +65,8 @@ impl Signs {
         let Self {
             plain,
             close,
+            same_step,
+            counter,
             equal_high,
             authentic,
             authentic_close,
@@ -79,10 +85,11 @@ impl Signs {
             tcp,
             as_is_first,
         } = self;
+        let steps = [same_step, counter];
         let pairs = [plain, close, equal_high, authentic, authentic_close, edns_one_port, edns_two_ports];
         let more = [edns_1200, other, same_port, new_port, burst, parallel, again_2500, again_5000];
         let rest = [servfail_storm, regrow, tcp, as_is_first];
-        pairs.into_iter().chain(more).chain(rest).for_each(|count| *count /= 2);
+        pairs.into_iter().chain(more).chain(rest).chain(steps).for_each(|count| *count /= 2);
     }
 }
 

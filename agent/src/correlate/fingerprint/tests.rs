@@ -153,6 +153,18 @@ fn the_version_shows_after_many_pairs() {
 }
 
 #[test]
+fn a_counter_is_no_clock() {
+    let (mut counter, mut steady) = (Client::default(), Client::default());
+    for pair in 0..40 {
+        counter.pair("a.example", 2000 + pair, [0x1000 + 2 * pair, 0x1001 + 2 * pair]);
+        steady.pair("a.example", 2000 + pair, [256 * pair, 256 * pair + 40]);
+    }
+    counter.check(Stub::Unknown, Confidence::Low);
+    // Of a coarse clock it may be.
+    steady.check(Stub::MuslBefore124, Confidence::Medium);
+}
+
+#[test]
 fn random_ids_are_hardly_ever_musl() {
     // 3 of 100 random pairs are a step apart that the clock may make: three in a row at the very beginning are musl with
     // low confidence in 1 of 30,000 clients, and five with more in 1 of 30,000,000.

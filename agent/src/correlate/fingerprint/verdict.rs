@@ -136,12 +136,33 @@ fn glibc(signs: &Signs, confidence: Confidence) -> Fingerprint {
 
 /// IDs by the clock: musl, of which version?
 fn musl_version(signs: &Signs) -> Fingerprint {
-    let Signs { plain, close, equal_high, tcp, as_is_first, again_5000, regrow, same_port, .. } = *signs;
+    let Signs {
+        plain,
+        close,
+        same_step,
+        counter,
+        equal_high,
+        tcp,
+        as_is_first,
+        again_5000,
+        regrow,
+        same_port,
+        ..
+    } = *signs;
     // What musl never does; glibc beside it would do it.
     if as_is_first > 0 || again_5000 > 0 || regrow > 0 || u16::from(same_port) * 10 > u16::from(plain) {
         return several();
     }
-    let pure = u16::from(close) * 20 >= u16::from(plain) * 19;
+    // IDs that are counted up are no clock.
+    if u16::from(counter) * 2 >= u16::from(close) {
+        return say(
+            Stub::Unknown,
+            Confidence::Low,
+            "IDs of A and AAAA by a counter: always the same small step",
+        );
+    }
+    let steady = u16::from(same_step) * 2 >= u16::from(close);
+    let pure = !steady && u16::from(close) * 20 >= u16::from(plain) * 19;
     let fingerprint = match () {
         // Before 1.2.4 there is no TCP, from 1.2.4 on the high bytes differ.
         () if equal_high > 0 && tcp > 0 => {

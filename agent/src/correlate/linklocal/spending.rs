@@ -15,7 +15,7 @@ use crate::maps::Map;
 /// How far back is looked.
 const SPAN: Duration = Duration::from_secs(10);
 /// Queries that are kept at most: two seconds of the limit.
-const MAX_QUERIES: usize = 2048;
+pub const MAX_QUERIES: usize = 2048;
 /// Pods of which packets are kept at most; the one that was silent for longest gives way.
 const MAX_PODS: usize = 1024;
 /// Spenders and names that are told.

@@ -239,3 +239,59 @@ fn the_details_tell_which_half_and_how_long() {
     assert!(because[1].starts_with("AAAA was sent again after 2.502 s"), "{because:?}");
     assert_eq!(example.len(), 5);
 }
+
+/// One pair that loses a half, as musl: `number` gives port, IDs and time.
+fn half_lost(number: u32, lost: &str) -> Vec<String> {
+    let (time, port) = (1000.0 + 3000.0 * f64::from(number), 41_000 + number);
+    let other = if lost == "A" { "AAAA" } else { "A" };
+    let id = |qtype: &str| if qtype == "A" { 7000 + number } else { 50_000 + number };
+    let step = |after: f64, what: &str, qtype: &str| {
+        format!("{} {what} {port} {} {qtype} n{number}.example", time + after, id(qtype))
+    };
+    vec![
+        step(0.0, "?", "A"),
+        step(0.01, "?", "AAAA"),
+        step(0.5, "!", other),
+        step(2502.0, "?", lost),
+        step(2502.5, "!", lost),
+    ]
+}
+
+#[test]
+fn either_half_alike_is_plain_loss() {
+    let mut play = Play::new(ID);
+    let steps: Vec<String> = ["A", "AAAA", "A", "AAAA", "AAAA", "A"]
+        .iter()
+        .zip(0..)
+        .flat_map(|(lost, number)| half_lost(number, lost))
+        .collect();
+    play.steps(&steps.iter().map(String::as_str).collect::<Vec<_>>()).finish();
+    let Details { because, .. } = play.details();
+    assert!(because.iter().all(|line| !line.contains("never reached")), "{because:?}");
+    assert!(because.last().is_some_and(|line| line.contains("plain loss")), "{because:?}");
+}
+
+#[test]
+fn lost_queries_without_a_pair_are_plain_loss() {
+    let mut steps: Vec<String> = (0..3).flat_map(|number| half_lost(number, "AAAA")).collect();
+    for (time, what) in [(1500.0, "?"), (4000.0, "?"), (4001.0, "!")] {
+        steps.push(format!("{time} {what} 33333 1 A single.example"));
+    }
+    let time =
+        |step: &String| step.split(' ').next().and_then(|time| time.parse::<f64>().ok()).unwrap_or_default();
+    steps.sort_by(|one, other| time(one).total_cmp(&time(other)));
+    steps.push("60000 tick".into());
+    check(
+        ID,
+        &steps.iter().map(String::as_str).collect::<Vec<_>>(),
+        &["opened 10.0.0.2 10.0.0.53 low/low x3"],
+    );
+}
+
+#[test]
+fn what_has_a_public_address_is_no_service() {
+    for server in ["10.96.0.10", "100.64.0.1", "fd00:10:96::a"] {
+        assert!(is_private(server.parse().unwrap()), "{server}");
+    }
+    assert!(!is_private("8.8.8.8".parse().unwrap()));
+}

@@ -20,7 +20,7 @@ fn nodata_needs_its_soa() {
         "{}",
         finding.details.summary
     );
-    assert_eq!(finding.details.remedies[0].lines, ["local=/corp.test/"]);
+    assert_eq!(finding.details.remedies[0].lines, ["server=/corp.test/ADDRESS-OF-THAT-SERVER"]);
 }
 
 #[test]
@@ -49,4 +49,11 @@ fn what_is_right() {
     ] {
         assert_eq!(played(pair).of(ID), Vec::<&str>::new(), "{pair}");
     }
+}
+
+#[test]
+fn a_public_zone_is_not_cut_off_from_its_servers() {
+    let bench = Bench::play(&["0 5:1000 7 api.stripe.com A=bare AAAA=bare"]);
+    let [finding] = bench.findings(ID).try_into().unwrap();
+    assert_eq!(finding.details.remedies[0].lines, Vec::<String>::new());
 }

@@ -22,9 +22,9 @@ fn musl_before_1_2_4_suffers_from_it() {
     for at in 1..5 {
         let (ms, port, id) = (1000 * at, 40_000 + at, 0x1010 + 0x0201 * at);
         steps.push(format!("{ms} ? {port} {id} A big.example"));
-        steps.push(format!("{ms}.01 ? {port} {} AAAA big.example", id + 7));
+        steps.push(format!("{ms}.01 ? {port} {} AAAA big.example", id + 35 + at % 5));
         steps.push(format!("{ms}.5 ! {port} {id} A big.example answers=60"));
-        steps.push(format!("{ms}.6 ! {port} {} AAAA big.example soa", id + 7));
+        steps.push(format!("{ms}.6 ! {port} {} AAAA big.example soa", id + 35 + at % 5));
     }
     let lines: Vec<&str> = steps.iter().map(String::as_str).collect();
     check(

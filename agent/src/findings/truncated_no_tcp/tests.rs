@@ -9,9 +9,9 @@ fn lookup(at: u64, answers: u64, more: &str) -> Vec<String> {
     let name = "big.example";
     vec![
         format!("{ms} ? {port} {id} A {name} {more}"),
-        format!("{ms}.01 ? {port} {} AAAA {name} {more}", id + 7),
+        format!("{ms}.01 ? {port} {} AAAA {name} {more}", id + 35 + at % 5),
         format!("{ms}.5 ! {port} {id} A {name} tc answers={answers}"),
-        format!("{ms}.6 ! {port} {} AAAA {name} soa", id + 7),
+        format!("{ms}.6 ! {port} {} AAAA {name} soa", id + 35 + at % 5),
     ]
 }
 
@@ -170,4 +170,20 @@ fn what_was_lost_may_have_been_the_tcp() {
         &["8900 lost 1", "30000 tick"],
         &["opened 10.0.0.2 10.0.0.53 low/low x1", "changed 10.0.0.2 10.0.0.53 high/medium x2"],
     );
+}
+
+#[test]
+fn asked_again_with_more_room_and_answered_is_silence() {
+    let steps: Vec<String> = (1..5)
+        .flat_map(|at| {
+            let (ms, port) = (at * 1000, 40_000 + at);
+            vec![
+                format!("{ms} ? {port} {at} A big.example"),
+                format!("{ms}.5 ! {port} {at} A big.example tc"),
+                format!("{ms}.7 ? {port} 7{at} A big.example edns=4096"),
+                format!("{ms}.9 ! {port} 7{at} A big.example answers=40"),
+            ]
+        })
+        .collect();
+    check_lines(&steps, &["20000 tick"], &[]);
 }

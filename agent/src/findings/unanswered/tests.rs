@@ -59,7 +59,7 @@ fn a_server_that_answers_nobody() {
     let [server] = found.as_slice() else { panic!("{found:?}") };
     assert_eq!(server.subject.client, None);
     assert_eq!((server.severity, server.confidence), (Severity::High, Confidence::High));
-    assert_eq!(server.details.summary, "Server 10.96.0.10 answers nobody: 2 clients wait in vain");
+    assert_eq!(server.details.summary, "Server 10.96.0.10 answers nobody: several clients wait in vain");
 }
 
 #[test]
@@ -88,6 +88,64 @@ fn some_names_only() {
     scene.tick(20_000.0);
     let found = scene.expect(ID, Severity::Warning, Confidence::Medium);
     assert!(found.details.summary.ends_with("for slow.example."), "{}", found.details.summary);
+}
+
+/// glibc: a query to each server in turn, 5 s later the second one answers.
+fn first_is_dead(scene: &mut Scene, millis: f64, id: u16, (dead, good): (&str, &str), wait: f64) {
+    scene.ask(millis, POD, dead, id, 1, "a.test");
+    scene.asked(millis + wait, (POD, good), (id, 1, "a.test"), FINE);
+}
+
+#[test]
+fn another_server_takes_the_place_of_the_dead_one() {
+    let mut scene = Scene::new();
+    for id in 0..4_u16 {
+        first_is_dead(&mut scene, f64::from(id) * 8_000.0, id, ("10.9.9.9", SERVER), 5_000.0);
+    }
+    scene.tick(60_000.0);
+    let found = scene.expect(ID, Severity::Warning, Confidence::High);
+    let summary = "Server 10.9.9.9 does not answer client 10.0.0.1; another server does";
+    assert_eq!(found.details.summary, summary);
+    let lines = &found.details.remedies[0].lines;
+    assert_eq!(*lines, ["sed -i '/^nameserver 10.9.9.9$/d' /etc/resolv.conf"]);
+}
+
+#[test]
+fn nothing_waits_where_all_servers_are_asked_at_once() {
+    let mut scene = Scene::new();
+    for id in 0..4_u16 {
+        first_is_dead(&mut scene, f64::from(id) * 8_000.0, id, ("10.9.9.9", SERVER), 1.0);
+    }
+    scene.tick(60_000.0);
+    scene.expect(ID, Severity::Low, Confidence::Medium);
+}
+
+#[test]
+fn a_forwarder_with_many_upstreams_is_not_cut_off() {
+    let mut scene = Scene::new();
+    for id in 0..8_u16 {
+        let good = format!("10.9.8.{}", id % 4);
+        first_is_dead(&mut scene, f64::from(id) * 8_000.0, id, ("10.9.9.9", &good), 5_000.0);
+    }
+    scene.tick(90_000.0);
+    let found = scene.found(ID);
+    let [found] = found.as_slice() else { panic!("{found:#?}") };
+    assert!(found.severity < Severity::High && found.subject.server.is_some());
+    assert!(scene.told.findings.iter().all(|line| !line.contains(" high ")), "{:?}", scene.told.findings);
+}
+
+#[test]
+fn one_lost_query_among_many_is_a_note() {
+    let mut scene = Scene::new();
+    for number in 0..300_u16 {
+        let name = format!("n{}.test", number % 7);
+        scene.asked(f64::from(number) * 100.0, (POD, SERVER), (number, 1, &name), FINE);
+        if number % 100 == 50 {
+            in_vain(&mut scene, f64::from(number) * 100.0 + 10.0, POD, SERVER, 1000 + number, &name);
+        }
+    }
+    scene.tick(60_000.0);
+    scene.expect(ID, Severity::Low, Confidence::Low);
 }
 
 #[test]
@@ -149,4 +207,17 @@ fn what_may_have_been_lost_on_its_way_to_us_is_held_back() {
         .map(|note| (note.id, note.lost))
         .collect();
     assert_eq!(held_back, [(ID, 50)]);
+}
+
+#[test]
+fn answers_that_come_late_are_not_missing() {
+    let mut scene = Scene::new();
+    for id in 0..6_u16 {
+        let (begin, name) = (f64::from(id) * 9_000.0, format!("n{id}.test"));
+        scene.ask(begin, POD, SERVER, id, 1, &name);
+        scene.answer(begin + 7_000.0, (POD, SERVER), (id, 1, &name), FINE);
+    }
+    scene.tick(90_000.0);
+    assert!(scene.found(ID).iter().all(|found| found.severity == Severity::Low), "{:?}", scene.told.findings);
+    assert_eq!(scene.found(FindingId::LateReply).len(), 1);
 }
