@@ -6,7 +6,7 @@ use std::time::Duration;
 use hashlink::LinkedHashMap;
 
 use crate::capture::frame::Timestamp;
-use crate::correlate::lookups::Candidate;
+use crate::correlate::lookups::{Ask, Candidate};
 use crate::packet::Transport;
 
 /// Servers that are kept at most.
@@ -30,6 +30,15 @@ struct Lost {
     others: u64,
 }
 
+/// Of A and AAAA from one port one was answered before anything was sent again.
+fn is_half(candidate: &Candidate) -> bool {
+    let asks = &candidate.asks;
+    let Some(again) = asks.iter().filter_map(|ask| ask.again.first()).min() else { return false };
+    let is_pair =
+        |ask: &Ask| asks.iter().any(|other| other.client_port == ask.client_port && other.qtype != ask.qtype);
+    asks.iter().any(|ask| is_pair(ask) && ask.answer().is_some_and(|answer| answer.at < *again))
+}
+
 impl PlainLoss {
     /// Notes a pair that lost one half.
     pub(super) fn half(&mut self, server: IpAddr, first: bool, at: Timestamp, within: Duration) {
@@ -37,8 +46,12 @@ impl PlainLoss {
         if first { lost.first += 1 } else { lost.second += 1 }
     }
 
-    /// Notes what was sent again and is no half of a pair.
+    /// Notes what was sent again and is no half of a pair. A half of two that left a little too far apart to be judged
+    /// tells nothing: it may have raced all the same.
     pub(super) fn other(&mut self, candidate: &Candidate, within: Duration) {
+        if is_half(candidate) {
+            return;
+        }
         for ask in candidate.asks.iter().filter(|ask| !ask.again.is_empty()) {
             if ask.transport == Transport::Udp {
                 self.server(ask.server.ip(), ask.last_sent(), within).others += 1;
