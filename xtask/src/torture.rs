@@ -244,7 +244,7 @@ fn once_each(torture: &Torture, table: &mut Table, what: &str, clients: fn(u64) 
 /// started is charged with the largest resident set of the process that starts it, and a million clients take hundreds
 /// of MiB here.
 fn write_apart(capture: &Path, packets: u64, clients: u32) -> Result<Value> {
-    let mut command = Command::new(std::env::current_exe().context("failed to find this program")?);
+    let mut command = Command::new("/proc/self/exe");
     command.args(["generate", "--random-names", "--packets", &packets.to_string()]);
     command.args(["--clients", &clients.to_string()]).arg(capture).stdout(Stdio::null());
     run(&mut command)?;

@@ -79,6 +79,24 @@ impl Change {
     }
 }
 
+/// The first that closed, but for those that a wider finding of the same rule took in: one about the client whatever the
+/// server, or about the server whoever asks.
+fn first_closed(changes: &[Change]) -> Option<&Change> {
+    let is_wider = |one: &Change, than: &Change| {
+        let covers = |wide: &Option<String>, narrow: &Option<String>| wide.is_none() || wide == narrow;
+        let differs = (&one.client, &one.server) != (&than.client, &than.server);
+        one.id == than.id
+            && !one.closed
+            && differs
+            && covers(&one.client, &than.client)
+            && covers(&one.server, &than.server)
+    };
+    let mut closed = changes.iter().enumerate().filter(|(_, change)| change.closed);
+    closed
+        .find(|(place, change)| !changes[..*place].iter().any(|earlier| is_wider(earlier, change)))
+        .map(|(_, change)| change)
+}
+
 /// The time between two times of the agent, `None` where one is missing or they are out of order.
 fn between(earlier: &Value, later: &Value) -> Option<Duration> {
     let parse = |value: &Value| value.as_str()?.parse::<jiff::Timestamp>().ok();
@@ -143,9 +161,9 @@ impl Watch {
         self.changes.iter().filter(move |change| change.at >= since)
     }
 
-    /// The first finding that closed.
+    /// The first finding that closed for want of evidence, and not because a wider one took it in.
     pub fn first_closed(&self) -> Option<&Change> {
-        self.changes.iter().find(|change| change.closed)
+        first_closed(&self.changes)
     }
 
     /// The last that a person was told of the finding `id` about `address`: its line and those that belong to it.
@@ -183,6 +201,28 @@ fn last_block(text: &str, id: &str, address: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_wider_finding_takes_in_has_not_closed_for_want_of_evidence() {
+        let line = |state: &str, client: &str, second: u32| {
+            let text = format!(
+                r#"{{"time": "2026-01-01T00:00:{second:02}Z", "finding": "servfail", "state": "{state}", "severity": "low",
+                    "subject": {{"client": {client}, "interface": null, "server": "10.0.0.53"}}, "last_seen": "2026-01-01T00:00:00Z"}}"#
+            );
+            Change::parse(&text, Instant::now()).unwrap()
+        };
+        let narrow = r#""10.1.0.5""#;
+        let changes = [
+            line("opened", narrow, 1),
+            line("opened", "null", 2),
+            line("closed", narrow, 2),
+            line("closed", "null", 40),
+        ];
+        let closed = first_closed(&changes).unwrap();
+        assert_eq!((closed.client.as_deref(), closed.since_evidence), (None, Some(Duration::from_secs(40))));
+        assert!(first_closed(&changes[..3]).is_none());
+        assert!(first_closed(&changes[2..3]).is_some());
+    }
 
     #[test]
     fn a_line_is_read_as_a_change() {
