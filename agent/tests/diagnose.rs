@@ -110,8 +110,8 @@ input.
     for part in [
         "22:13:23.000 > A? host.corp.test. id 8, no EDNS",
         "22:13:23.000 < NODATA",
-        "What to change:\n     1. Let corp.test. be answered",
-        "            local=/corp.test/\n",
+        "What to change:\n     1. Forward corp.test. to a server that holds it and answers NXDOMAIN",
+        "            server=/corp.test/ADDRESS-OF-THAT-SERVER\n",
         "More: nslookout explain lame-nodata\n         nslookout -r FILE -v\n",
         "Looked for and not found: truncated-no-tcp, search-stopped,",
     ] {
