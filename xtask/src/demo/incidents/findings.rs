@@ -53,6 +53,8 @@ pub struct Change {
     pub server: Option<String>,
     /// Does it say what to change?
     pub has_remedy: bool,
+    /// The agent's own time of this change.
+    pub time: Option<String>,
     /// From its last evidence to this change, by the agent's own times.
     pub since_evidence: Option<Duration>,
     /// The line as it was read.
@@ -73,28 +75,26 @@ impl Change {
             interface: subject("interface"),
             server: subject("server"),
             has_remedy: object["remedies"].as_array().is_some_and(|remedies| !remedies.is_empty()),
+            time: object["time"].as_str().map(str::to_owned),
             since_evidence: between(&object["last_seen"], &object["time"]),
             line: line.to_owned(),
         })
     }
 }
 
-/// The first that closed, but for those that a wider finding of the same rule took in: one about the client whatever the
-/// server, or about the server whoever asks.
+/// The first that closed, but for those that another finding of the same rule and client or server took in, as it opened.
 fn first_closed(changes: &[Change]) -> Option<&Change> {
-    let is_wider = |one: &Change, than: &Change| {
-        let covers = |wide: &Option<String>, narrow: &Option<String>| wide.is_none() || wide == narrow;
-        let differs = (&one.client, &one.server) != (&than.client, &than.server);
-        one.id == than.id
-            && !one.closed
-            && differs
-            && covers(&one.client, &than.client)
-            && covers(&one.server, &than.server)
+    let takes_in = |other: &Change, closed: &Change| {
+        let same = |one: &Option<String>, other: &Option<String>| one.is_some() && one == other;
+        other.id == closed.id
+            && !other.closed
+            && (&other.client, &other.server) != (&closed.client, &closed.server)
+            && (same(&other.client, &closed.client) || same(&other.server, &closed.server))
+            && other.time.is_some()
+            && other.time == closed.time
     };
-    let mut closed = changes.iter().enumerate().filter(|(_, change)| change.closed);
-    closed
-        .find(|(place, change)| !changes[..*place].iter().any(|earlier| is_wider(earlier, change)))
-        .map(|(_, change)| change)
+    let is_taken_in = |closed: &Change| changes.iter().any(|other| takes_in(other, closed));
+    changes.iter().find(|change| change.closed && !is_taken_in(change))
 }
 
 /// The time between two times of the agent, `None` where one is missing or they are out of order.
@@ -161,7 +161,7 @@ impl Watch {
         self.changes.iter().filter(move |change| change.at >= since)
     }
 
-    /// The first finding that closed for want of evidence, and not because a wider one took it in.
+    /// The first finding that closed for want of evidence, and not because another one took it in.
     pub fn first_closed(&self) -> Option<&Change> {
         first_closed(&self.changes)
     }
@@ -203,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_wider_finding_takes_in_has_not_closed_for_want_of_evidence() {
+    fn what_another_finding_takes_in_has_not_closed_for_want_of_evidence() {
         let line = |state: &str, client: &str, second: u32| {
             let text = format!(
                 r#"{{"time": "2026-01-01T00:00:{second:02}Z", "finding": "servfail", "state": "{state}", "severity": "low",

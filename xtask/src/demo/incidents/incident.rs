@@ -228,6 +228,7 @@ mod tests {
             interface: None,
             server: server.map(str::to_owned),
             has_remedy: true,
+            time: None,
             since_evidence: None,
             line: String::new(),
         }
