@@ -241,8 +241,7 @@ fn once_each(torture: &Torture, table: &mut Table, what: &str, clients: fn(u64) 
 }
 
 /// Writes a capture of names that are asked once each, in a process of its own, and gives its truth: a program that is
-/// started is charged with the largest resident set of the process that starts it, and a million clients take hundreds
-/// of MiB here.
+/// started is charged with what the process that starts it still holds, and a million clients leave hundreds of MiB here.
 fn write_apart(capture: &Path, packets: u64, clients: u32) -> Result<Value> {
     let mut command = Command::new("/proc/self/exe");
     command.args(["generate", "--random-names", "--packets", &packets.to_string()]);
