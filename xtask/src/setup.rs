@@ -5,6 +5,7 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Once;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -253,19 +254,23 @@ fn apt_has(package: &str) -> Result<bool> {
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         Ok(text.lines().any(|line| line.contains("Candidate:") && !line.contains("(none)")))
     };
-    // A new machine has no package lists yet.
-    if candidate()? {
-        return Ok(true);
-    }
-    apt_update()?;
+    apt_update();
     candidate()
 }
 
-fn apt_update() -> Result<()> {
-    step("apt-get update", || run(as_root("apt-get").args(["-qq", "update"])))
+/// Fetches the package lists, once in a run: a new machine has none, or those of the day when its image was made, by
+/// which an older compiler is the newest. Without a network what is there must do.
+fn apt_update() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let update = step("apt-get update", || run(as_root("apt-get").args(["-qq", "update"])));
+        if let Err(error) = update {
+            eprintln!("setup: going on with the package lists that are here: {error:#}");
+        }
+    });
 }
 
-/// Installs `packages`; where that fails, once more with fresh package lists.
+/// Installs `packages` in the newest versions that apt offers.
 pub fn apt_install(packages: &[&str]) -> Result<()> {
     if !on_path("apt-get") {
         bail!("no apt-get here; install by hand: {}", packages.join(" "));
@@ -281,9 +286,8 @@ pub fn apt_install(packages: &[&str]) -> Result<()> {
     // while we live, and removes itself later should we be interrupted.
     let policy = Path::new("/usr/sbin/policy-rc.d");
     let guarded = !policy.exists() && is_root() && write_policy(policy).is_ok();
-    let result = step(&format!("apt-get install {}", packages.join(" ")), || {
-        install().or_else(|_| apt_update().and_then(|()| install()))
-    });
+    apt_update();
+    let result = step(&format!("apt-get install {}", packages.join(" ")), install);
     if guarded {
         std::fs::remove_file(policy).ok();
     }
