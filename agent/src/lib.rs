@@ -24,6 +24,7 @@ pub mod dns;
 pub mod engine;
 pub mod export;
 pub mod findings;
+pub mod identity;
 pub mod live;
 pub mod maps;
 pub mod packet;

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// A point in time: nanoseconds since the Unix epoch, by the clock of the source that saw the frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
@@ -38,8 +40,12 @@ impl std::ops::Add<Duration> for Timestamp {
 }
 
 /// The kernel's number of an interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Ifindex(pub u32);
+
+/// The kernel's number of a cgroup of version 2: the inode of its directory (`bpf_skb_cgroup_id`, Linux 4.18).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct CgroupId(pub u64);
 
 impl fmt::Display for Ifindex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,0 +1,59 @@
+//! Says who stands behind an address, an interface or a socket: workload, resolv.conf, C library, ENI. The side room: it
+//! asks the machine, not the packets.
+//!
+//! Input: the API server of Kubernetes, the agent of ECS, `/proc`, the instance metadata service; each is a source with a
+//! thread of its own that makes [`Statement`]s. The [`Directory`] puts them together. Output: [`Fact`]s, which the loop
+//! takes between frames, and [`Who`], the table that the other rooms look them up in. Deliberately absent: DNS messages.
+//!
+//! Everything is optional: a source that cannot speak says why in one line, and addresses stand in place of names.
+
+pub mod directory;
+pub mod facts;
+pub mod statement;
+pub mod who;
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use directory::Directory;
+use facts::Fact;
+use statement::Statement;
+
+/// Where a source puts what it has to say.
+#[derive(Clone)]
+pub struct Teller(Sender<Statement>);
+
+impl Teller {
+    /// Says one thing; `false` once nobody listens any more: the source may end.
+    pub fn tell(&self, statement: Statement) -> bool {
+        self.0.send(statement).is_ok()
+    }
+}
+
+/// All sources and the directory, as the loop holds them.
+pub struct Identity {
+    statements: Receiver<Statement>,
+    directory: Directory,
+}
+
+/// Which sources are asked.
+#[derive(Clone, Debug, Default)]
+pub struct IdentityConfig {}
+
+impl Identity {
+    /// Asks nobody.
+    pub fn none() -> Self {
+        Self { statements: channel().1, directory: Directory::default() }
+    }
+
+    /// Starts a thread for each source that is asked.
+    pub fn start(_config: &IdentityConfig) -> Self {
+        let (_teller, statements) = channel();
+        Self { statements, directory: Directory::default() }
+    }
+
+    /// What became known since the last call; never waits.
+    pub fn take(&mut self) -> Vec<Fact> {
+        let news: Vec<Statement> = self.statements.try_iter().collect();
+        if news.is_empty() { Vec::new() } else { self.directory.take(news) }
+    }
+}
