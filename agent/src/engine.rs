@@ -19,6 +19,8 @@ use crate::correlate::lookups::Lookup;
 use crate::correlate::{Correlator, Event, Limits, Observation, Vantage};
 use crate::dns::{self, Message};
 use crate::findings::Change;
+use crate::identity::facts::Fact;
+use crate::identity::who::Who;
 use crate::maps::Set;
 use crate::packet::fragments::{FragmentLimits, Reassembly};
 use crate::packet::tcp::{StreamLimits, Streams};
@@ -78,6 +80,7 @@ pub struct Engine {
     tally: Tally,
     /// `None` where nothing is to be judged.
     insight: Option<Box<Insight>>,
+    who: Who,
     /// The time of the latest frame.
     latest: Timestamp,
 }
@@ -96,8 +99,22 @@ impl Engine {
             correlator: Correlator::new(config.limits),
             tally: Tally::new(config.tally),
             insight: config.insight.map(|insight| Box::new(Insight::new(insight))),
+            who: Who::default(),
             latest: Timestamp::default(),
         }
+    }
+
+    /// Is told who is who, from `time` on by the clock of the frames.
+    pub fn learn(&mut self, time: Timestamp, fact: &Fact) {
+        self.who.learn(time, fact);
+        if let Some(insight) = &mut self.insight {
+            insight.learn(time, fact);
+        }
+    }
+
+    /// Who stands behind clients and servers.
+    pub fn who(&self) -> &Who {
+        &self.who
     }
 
     /// All counts so far.

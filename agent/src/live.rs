@@ -16,6 +16,8 @@ use crate::capture::frame::{Frame, Timestamp};
 use crate::capture::{Drained, Source};
 use crate::correlate::Vantage;
 use crate::engine::{Engine, Report};
+use crate::identity::Identity;
+use crate::identity::facts::Fact;
 use crate::maps::Map;
 use crate::tally::{PacketResult, Tally};
 
@@ -117,6 +119,11 @@ pub trait Screen {
         Ok(ControlFlow::Continue(()))
     }
 
+    /// It became known who is who; `time` by the clock of the frames.
+    fn fact(&mut self, _time: Timestamp, _fact: &Fact) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Something happened. `Break` ends the capture.
     fn report(&mut self, report: &Report<'_>) -> io::Result<ControlFlow<()>>;
 
@@ -196,6 +203,8 @@ fn is_ignored(signal: i32) -> bool {
 
 /// Runs until the source ends, a signal comes, `longest` is over or the screen has seen enough.
 ///
+/// `identity` says who is who while the source is live.
+///
 /// At the end the source is let go first, then what it still holds is read, so that every captured packet is counted.
 ///
 /// # Errors
@@ -206,9 +215,10 @@ pub fn run(
     shared: &Shared,
     signals: &Signals,
     longest: Option<Duration>,
+    identity: &mut Identity,
     screen: &mut dyn Screen,
 ) -> io::Result<()> {
-    let result = capture(source, shared, signals, longest, screen);
+    let result = capture(source, shared, signals, longest, identity, screen);
     source.detach();
     let result = result.and_then(|enough| if enough { Ok(()) } else { drain_rest(source, shared, screen) });
     let mut live = shared.lock();
@@ -242,6 +252,7 @@ fn capture(
     shared: &Shared,
     signals: &Signals,
     longest: Option<Duration>,
+    identity: &mut Identity,
     screen: &mut dyn Screen,
 ) -> io::Result<bool> {
     // Packets are read while attaching goes on; the time allowed counts from its end.
@@ -260,6 +271,12 @@ fn capture(
             source.wait(signals.as_fd(), rest.min(poll));
         }
         let mut live = shared.lock();
+        // Who asks is known before what it asks is looked at.
+        for fact in identity.take() {
+            let time = source.now().unwrap_or(live.engine.latest());
+            live.engine.learn(time, &fact);
+            screen.fact(time, &fact)?;
+        }
         let (left, mut enough) = batch(source, &mut live, screen)?;
         drained = left;
         enough |= read_recorded(source, &mut live, screen)?.is_break();

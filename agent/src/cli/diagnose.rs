@@ -38,8 +38,10 @@ pub(super) fn run(args: &DiagnoseArgs) -> Result<ExitCode> {
     };
     let longest = args.read.is_none().then_some(args.longest);
     let shared = Shared::new(Engine::new(engine));
+    let mut identity = args.live.identity(args.read.as_deref());
     let mut listener = Listener { args, names: InterfaceNames::new(), namer: source.namer() };
-    crate::live::run(&mut source, &shared, &signals, longest, &mut listener).context("the capture ended")?;
+    crate::live::run(&mut source, &shared, &signals, longest, &mut identity, &mut listener)
+        .context("the capture ended")?;
     let live = shared.lock();
     let insight = live.engine.insight().context("nothing was judged")?;
     listener.learn(insight);

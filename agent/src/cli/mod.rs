@@ -37,6 +37,8 @@ use crate::correlate::Limits;
 use crate::correlate::resolv_conf::{ResolvConf, SearchSource};
 use crate::engine::{EngineConfig, InsightConfig};
 use crate::findings::{Severity, Thresholds};
+use crate::identity::facts::Source;
+use crate::identity::{Identity, IdentityConfig, Sources};
 use crate::maps::Set;
 use crate::tally::TallyLimits;
 
@@ -98,6 +100,15 @@ pub(crate) struct LiveArgs {
     /// names and the VPC has as its second address]
     #[arg(long = "vpc-resolver", value_name = "ADDRESS")]
     vpc_resolvers: Vec<IpAddr>,
+    /// Who may be asked which workload stands behind an address: `auto` asks all that are here, `none` nobody
+    #[arg(long, value_name = "SOURCE[,SOURCE]", default_value = "auto", value_parser = parse_identity)]
+    identity: Sources,
+    /// Name of this node in Kubernetes [default: the host name]
+    #[arg(long, value_name = "NAME", env = "NODE_NAME")]
+    node_name: Option<String>,
+    /// How to reach the API server of Kubernetes [default: as a pod of it, else $KUBECONFIG or ~/.kube/config]
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
     /// Room between kernel and agent, in MiB: a power of two
     #[arg(long, value_name = "MIB", default_value_t = 8, value_parser = parse_ring)]
     ring: u32,
@@ -334,6 +345,18 @@ impl ColourArg {
 }
 
 impl LiveArgs {
+    /// Whom to ask who is who; nobody where a file is read, which holds what it holds.
+    fn identity(&self, read: Option<&Path>) -> Identity {
+        if read.is_some() {
+            return Identity::none();
+        }
+        Identity::start(&IdentityConfig {
+            sources: self.identity.clone(),
+            node_name: self.node_name.clone(),
+            kubeconfig: self.kubeconfig.clone(),
+        })
+    }
+
     fn config(&self) -> LiveConfig {
         LiveConfig {
             selection: Selection::new(&self.interfaces),
@@ -470,6 +493,22 @@ fn parse_resolv_conf(text: &str) -> Result<(Option<IpAddr>, PathBuf), String> {
         },
         None => Ok((None, text.into())),
     }
+}
+
+/// `auto`, `none`, or names of sources.
+fn parse_identity(text: &str) -> Result<Sources, String> {
+    match text {
+        "auto" => return Ok(Sources::Auto),
+        "none" => return Ok(Sources::These(Vec::new())),
+        _ => {}
+    }
+    let source = |word: &str| {
+        Source::ALL.into_iter().find(|source| source.as_str() == word).ok_or_else(|| {
+            let all = Source::ALL.map(Source::as_str).join(", ");
+            format!("`{word}` is no source of identity; write auto, none, or a list of: {all}")
+        })
+    };
+    text.split(',').map(source).collect::<Result<_, _>>().map(Sources::These)
 }
 
 /// The kernel wants a power of two.

@@ -38,8 +38,9 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode> {
     let shared = Shared::new(Engine::new(engine));
     let server = Server::start(listener, &shared)?;
     let mut source = open_live(&args.live)?;
+    let mut identity = args.live.identity(None);
     let mut agent = Agent::new(args.live.clone(), address, source.namer());
-    let result = crate::live::run(&mut source, &shared, &signals, None, &mut agent);
+    let result = crate::live::run(&mut source, &shared, &signals, None, &mut identity, &mut agent);
     server.stop()?;
     result.context("the capture ended")?;
     let live = shared.lock();

@@ -50,9 +50,12 @@ pub(super) fn run(args: &WatchArgs) -> Result<ExitCode> {
     let shared = Shared::new(Engine::new(engine));
     let recording = args.record.create(args, &source)?;
     let mut terminal = Terminal::new(args, source.namer(), recording);
+    let mut identity = args.live.identity(args.read.as_deref());
     let result = terminal
         .begin()
-        .and_then(|()| crate::live::run(&mut source, &shared, &signals, args.longest, &mut terminal))
+        .and_then(|()| {
+            crate::live::run(&mut source, &shared, &signals, args.longest, &mut identity, &mut terminal)
+        })
         .and_then(|()| terminal.finish());
     match result {
         // Whoever read our lines or packets has seen enough (`| head`).

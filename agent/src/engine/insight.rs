@@ -16,6 +16,8 @@ use crate::correlate::servers::Servers;
 use crate::correlate::shadow_cache::ShadowCache;
 use crate::correlate::what_if::WhatIf;
 use crate::findings::{Blind, Findings, Ground, Shown, Thresholds};
+use crate::identity::facts::Fact;
+use crate::identity::who::Who;
 use crate::tally::LookupCounts;
 
 /// What is configured of it.
@@ -52,6 +54,7 @@ struct Rooms {
     servers: Servers,
     cache: ShadowCache,
     what_if: WhatIf,
+    who: Who,
     /// The part in `what_if` of the lookup that was shown last.
     of_lookup: WhatIf,
 }
@@ -73,6 +76,7 @@ impl Rooms {
             cache: self.cache.savings(),
             clients: &self.clients,
             fallbacks: &self.fallbacks,
+            who: &self.who,
         }
     }
 
@@ -133,6 +137,11 @@ impl Insight {
     /// Every rule that could not look, or not at everything; `queries`: how many were seen.
     pub fn blind(&self, queries: u64) -> Vec<Blind> {
         self.findings.blind(self.rooms.ground(), queries)
+    }
+
+    /// Is told who is who, from `time` on.
+    pub(super) fn learn(&mut self, time: Timestamp, fact: &Fact) {
+        self.rooms.who.learn(time, fact);
     }
 
     /// Takes what the correlator said.

@@ -58,6 +58,7 @@ use crate::correlate::shadow_cache::{CacheSavings, Repeat};
 use crate::correlate::what_if::WhatIf;
 use crate::correlate::{ClientId, Event, Outcome};
 use crate::dns::Rcode;
+use crate::identity::who::Who;
 
 pub use crate::correlate::fingerprint::Confidence;
 pub use blind::{Blind, Open, OpenQuery, Outlook, Unfinished};
@@ -275,6 +276,8 @@ pub struct Ground<'a> {
     pub clients: &'a Clients,
     /// The queries of the last moments.
     pub fallbacks: &'a Fallbacks,
+    /// Who stands behind clients and servers.
+    pub who: &'a Who,
 }
 
 /// What is shown to the rules.

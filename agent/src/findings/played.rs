@@ -32,7 +32,7 @@ pub(super) fn play_with<S: AsRef<str>>(
         findings.counters(Timestamp::from_nanos(millis * 1_000_000), &counters);
     }
     let (servers, what_if) = (Servers::default(), WhatIf::default());
-    let fallbacks = Fallbacks::default();
+    let (fallbacks, who) = (Fallbacks::default(), Who::default());
     let ground = Ground {
         servers: &servers,
         what_if: &what_if,
@@ -40,6 +40,7 @@ pub(super) fn play_with<S: AsRef<str>>(
         cache: CacheSavings::default(),
         clients: &clients,
         fallbacks: &fallbacks,
+        who: &who,
     };
     for mut lookup in lookups {
         lookup.fingerprint =

@@ -208,6 +208,9 @@ pub enum Source {
 }
 
 impl Source {
+    /// Every source.
+    pub const ALL: [Self; 4] = [Self::Kubernetes, Self::Ecs, Self::Processes, Self::Imds];
+
     /// As it stands in lines and JSON.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -12,10 +12,11 @@ pub mod facts;
 pub mod statement;
 pub mod who;
 
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use directory::Directory;
-use facts::Fact;
+use facts::{Fact, Source};
 use statement::Statement;
 
 /// Where a source puts what it has to say.
@@ -36,8 +37,34 @@ pub struct Identity {
 }
 
 /// Which sources are asked.
-#[derive(Clone, Debug, Default)]
-pub struct IdentityConfig {}
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sources {
+    /// All that are here: a source that is not says nothing.
+    Auto,
+    /// These; one that is not here says so.
+    These(Vec<Source>),
+}
+
+impl Sources {
+    /// Is this one asked?
+    pub fn ask(&self, source: Source) -> bool {
+        match self {
+            Self::Auto => true,
+            Self::These(these) => these.contains(&source),
+        }
+    }
+}
+
+/// What the sources are told.
+#[derive(Clone, Debug)]
+pub struct IdentityConfig {
+    /// Which are asked.
+    pub sources: Sources,
+    /// Name of this node in Kubernetes; `None`: the host name.
+    pub node_name: Option<String>,
+    /// How to reach the API server; `None`: as a pod of it, else what kubectl would take.
+    pub kubeconfig: Option<PathBuf>,
+}
 
 impl Identity {
     /// Asks nobody.

@@ -11,6 +11,7 @@ use nslookout::capture::counters::CaptureCounters;
 use nslookout::capture::interfaces::Selection;
 use nslookout::capture::{AttachMethod, CaptureMethod, LiveConfig, Source};
 use nslookout::engine::{Engine, EngineConfig, Report};
+use nslookout::identity::Identity;
 use nslookout::live::{self, Live, Screen, Shared, Signals};
 use rustix::process::Signal;
 
@@ -145,7 +146,7 @@ fn a_panic_leaves_nothing_behind() {
             let engine = EngineConfig { ports: config.ports.clone(), ..EngineConfig::default() };
             let shared = Shared::new(Engine::new(engine));
             let signals = Signals::catch(Arc::default()).unwrap();
-            live::run(&mut source, &shared, &signals, None, &mut Panicking)
+            live::run(&mut source, &shared, &signals, None, &mut Identity::none(), &mut Panicking)
         });
         let panic = ended.expect_err("it must panic");
         assert_eq!(panic.downcast_ref::<&str>(), Some(&"on purpose"));
