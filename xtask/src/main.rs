@@ -5,10 +5,13 @@ mod child;
 mod compare;
 mod corpus;
 mod demo;
+mod deploy;
 mod fuzz;
 mod generate;
 mod guests;
 mod hard_cases;
+mod image;
+mod kube_tools;
 mod lab;
 mod netns;
 mod setup;
@@ -70,6 +73,17 @@ enum Task {
     /// Raise, inspect or take down the lab: a node, pods, resolvers and a VPC made of network namespaces
     #[command(subcommand)]
     Lab(lab::Action),
+    /// Check what is deployed: Helm chart, manifests, ECS, systemd, without a cluster
+    Chart {
+        /// Make the plain manifests and the chart's copy of the rules anew, in place of checking
+        #[arg(long)]
+        write: bool,
+    },
+    /// Build the container image: one static binary and nothing else, the same bytes from the same sources
+    Image {
+        #[command(flatten)]
+        plan: image::Plan,
+    },
     /// Run every check: format, lints, unit, replay, property and kernel tests, dashboards
     Test {
         /// And the end-to-end stages: the demo, fuzzing, torture, older kernels in QEMU
@@ -117,6 +131,9 @@ fn run(task: Task) -> Result<()> {
         Task::Corpus(action) => corpus::run(&action),
         Task::Bench { scope } => bench::run_all(&scope),
         Task::Guests { choice } => guests::run_all(&choice),
+        Task::Chart { write: true } => deploy::write(),
+        Task::Chart { write: false } => deploy::check(),
+        Task::Image { plan } => image::run_task(&plan),
         Task::Lab(action) => lab::run(&action),
         Task::Fuzz { plan } => fuzz::run_all(&plan),
         Task::Torture => torture::run_all(),

@@ -33,6 +33,10 @@ pub enum Part {
     Bench,
     /// QEMU and what goes into a guest.
     Guests,
+    /// What packs the container image.
+    Image,
+    /// What fetches helm and the schemas of what is deployed.
+    Deploy,
     /// What builds libFuzzer, whose C++ sources come with its crate.
     Fuzz,
 }
@@ -107,6 +111,14 @@ impl Part {
             tool("dnsmasq", "dnsmasq-base"),
             tool("bpftool", "bpftool"),
         ];
+        const IMAGE: &[Tool] = &[tool("buildah", "buildah"), tool("readelf", "binutils"), tool("git", "git")];
+        // Node's own package brings npm; Debian's has it in one of its own.
+        const DEPLOY: &[Tool] = &[
+            tool("node", "nodejs"),
+            tool("npm", "npm"),
+            tool("python3", "python3"),
+            tool("setpriv", "util-linux"),
+        ];
         const FUZZ: &[Tool] = &[tool("c++", "g++")];
         match self {
             Self::Build => BUILD,
@@ -117,6 +129,8 @@ impl Part {
             Self::Readers => READERS,
             Self::Bench => BENCH,
             Self::Guests => GUESTS,
+            Self::Image => IMAGE,
+            Self::Deploy => DEPLOY,
             Self::Fuzz => FUZZ,
         }
     }
