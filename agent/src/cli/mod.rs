@@ -13,6 +13,7 @@ macro_rules! tell {
 }
 
 mod check;
+mod config;
 mod cost;
 mod diagnose;
 mod explain;
@@ -21,6 +22,7 @@ mod serve;
 mod threshold;
 mod watch;
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -252,7 +254,7 @@ struct ServeArgs {
     #[command(flatten)]
     judge: JudgeArgs,
     /// Address and port of the HTTP server
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:9953", env = "NSLOOKOUT_LISTEN", value_parser = parse_listen)]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:9953", value_parser = parse_listen)]
     listen: SocketAddr,
     /// Series of one metric; later workloads are counted as ~other
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
@@ -260,6 +262,12 @@ struct ServeArgs {
     /// Address of the cluster's DNS service; may be given several times
     #[arg(long, value_name = "ADDRESS")]
     cluster_dns: Vec<IpAddr>,
+    /// File (TOML) with these flags by their long names; flags and the environment (NSLOOKOUT_…) beat it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print what flags, environment and file amount to, as such a file, and end
+    #[arg(long)]
+    print_config: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -399,8 +407,19 @@ impl MatchArgs {
 
 /// Reads the command line and does what it says.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let result = match &cli.command {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let result = config::parse(&arguments).and_then(|cli| cli.map_or(Ok(ExitCode::SUCCESS), run));
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            tell!("nslookout: {error:#}");
+            ExitCode::from(TROUBLE)
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode> {
+    match &cli.command {
         None => watch::run(&cli.watch),
         Some(Command::Watch(args)) => watch::run(args),
         Some(Command::Serve(args)) => serve::run(args),
@@ -408,13 +427,6 @@ pub fn main() -> ExitCode {
         Some(Command::Cost(args)) => cost::run(args),
         Some(Command::Diagnose(args)) => diagnose::run(args),
         Some(Command::Explain(args)) => explain::run(args),
-    };
-    match result {
-        Ok(code) => code,
-        Err(error) => {
-            tell!("nslookout: {error:#}");
-            ExitCode::from(TROUBLE)
-        }
     }
 }
 

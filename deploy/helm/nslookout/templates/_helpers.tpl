@@ -84,9 +84,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- $address := .Values.listen.address }}
 {{- if contains ":" $address }}{{ $address = printf "[%s]" $address }}{{ end }}
 {{- $_ := set $config "listen" (printf "%s:%d" $address (int64 .Values.listen.port)) }}
-{{- if not .Values.identity.kubernetes }}{{ $_ := set $config "kubernetes" "off" }}{{ end }}
-{{- if not .Values.identity.process }}{{ $_ := set $config "proc" "off" }}{{ end }}
-{{- if not .Values.identity.imds }}{{ $_ := set $config "imds" "off" }}{{ end }}
+{{- $sources := list }}
+{{- with .Values.identity }}
+{{- if .kubernetes }}{{ $sources = append $sources "kubernetes" }}{{ end }}
+{{- if .process }}{{ $sources = append $sources "processes" }}{{ end }}
+{{- if .imds }}{{ $sources = append $sources "imds" }}{{ end }}
+{{- end }}
+{{- /* All is the default, with which a source that is not here says nothing. */}}
+{{- if lt (len $sources) 3 }}{{ $_ := set $config "identity" (default "none" (join "," $sources)) }}{{ end }}
 {{- $lines := list }}
 {{- range $key, $value := $config }}
 {{- if not (kindIs "map" $value) }}
