@@ -49,6 +49,18 @@ fn build() -> Result<(), String> {
         .map_err(|error| format!("failed to copy {}: {error}", object.display()))
 }
 
+/// Keeps the folders of this machine out of the object, whose BTF names source files: the same sources make the same object.
+fn remaps() -> Vec<String> {
+    let home = env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo"));
+    let cargo_home = env::var_os("CARGO_HOME").map(PathBuf::from).or(home);
+    let workspace = env::var_os("CARGO_MANIFEST_DIR")
+        .and_then(|agent| Path::new(&agent).parent().map(Path::to_owned));
+    [(workspace, "/nslookout"), (cargo_home, "/cargo")]
+        .into_iter()
+        .filter_map(|(from, to)| Some(format!("--remap-path-prefix={}={to}", from?.display())))
+        .collect()
+}
+
 /// The `cargo build` of the kernel half, with target and linker set.
 fn cargo_build(toolchain: &BpfToolchain, target_arch: &str) -> Command {
     let mut command = match toolchain.compiler {
@@ -65,15 +77,18 @@ fn cargo_build(toolchain: &BpfToolchain, target_arch: &str) -> Command {
     {
         command.env_remove(name);
     }
+    // Nor does a cache that cargo is configured to ask: it may hold what was built with another folder's flags.
+    command.env("RUSTC_WRAPPER", "");
     if matches!(toolchain.compiler, Compiler::Distribution) {
         command.env("RUSTC", "/usr/bin/rustc").env("RUSTC_BOOTSTRAP", "1");
     }
-    let flags = [
+    let mut flags = vec![
         format!("--cfg=bpf_target_arch=\"{target_arch}\""),
         "-Cdebuginfo=2".into(),
         format!("-Clinker={}", toolchain.linker.display()),
         "-Clink-arg=--btf".into(),
     ];
+    flags.extend(remaps());
     command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
     command.args([
         "build",

@@ -174,6 +174,8 @@ fn build_binary(sources: &Path, origin: &Origin) -> Result<PathBuf> {
         .arg(&target)
         .current_dir(sources)
         .env_remove("RUSTFLAGS")
+        // A cache of compiled crates could hand out what was built with another folder's flags.
+        .env("RUSTC_WRAPPER", "")
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
         .env(format!("CFLAGS_{}", TARGET.replace('-', "_")), c_flags.join(" "))
         // Line numbers serve nobody in a stripped binary.
