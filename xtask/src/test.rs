@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use crate::setup::{self, Part};
 use crate::shell::{find_program, run, workspace};
-use crate::{compare, demo, fuzz, guests, torture};
+use crate::{compare, demo, deploy, fuzz, guests, torture};
 
 /// One stage: its name and what it does.
 type Stage = (&'static str, fn() -> Result<()>);
@@ -22,7 +22,8 @@ const STAGES: [Stage; 5] = [
 ];
 
 /// What `--all` adds: from end to end.
-const END_TO_END: [Stage; 5] = [
+const END_TO_END: [Stage; 6] = [
+    ("deploy", deploy::check),
     ("compare", compare::run_corpus),
     ("demo", demo::run),
     ("fuzz", fuzz::smoke),
