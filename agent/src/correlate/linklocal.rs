@@ -121,7 +121,7 @@ impl Rates {
 
     /// Takes the source's counters as they were at `time`.
     pub fn counters(&mut self, time: Timestamp, counters: &CaptureCounters) {
-        self.services.add(&counters.vpc_resolvers);
+        self.services.find(&counters.vpc_resolvers);
         if counters.linklocal_buckets && self.read.is_none() {
             // What messages told of the present second, the buckets tell too.
             self.egresses.values_mut().for_each(Gauge::empty);
