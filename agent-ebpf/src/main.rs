@@ -273,7 +273,7 @@ fn count_linklocal(ifindex: u32, direction: usize, last: [u8; 2], address: impl 
 
 #[inline(never)]
 fn add_linklocal(ifindex: u32, direction: u32, end: &[u8; 16]) -> u32 {
-    // SAFETY: entries of this map are written by the agent before it attaches, and never after.
+    // SAFETY: the agent may replace an entry while it is read: what is read then is the number of a service all the same.
     let Some(service) = (unsafe { LINKLOCAL_SERVICES.get(end) }) else { return 0 };
     let Some(buckets) = LINKLOCAL_BUCKETS.get_ptr_mut(LinkLocalKey { ifindex, service: *service }) else {
         return 0;

@@ -17,7 +17,7 @@ use crate::capture::{Drained, Source};
 use crate::correlate::Vantage;
 use crate::engine::{Engine, Report};
 use crate::identity::Identity;
-use crate::identity::facts::Fact;
+use crate::identity::facts::{Fact, ServerRole};
 use crate::maps::Map;
 use crate::tally::{PacketResult, Tally};
 
@@ -274,6 +274,9 @@ fn capture(
         // Who asks is known before what it asks is looked at.
         for fact in identity.take() {
             let time = source.now().unwrap_or(live.engine.latest());
+            if let Fact::Server { address, role: ServerRole::Vpc } = &fact {
+                source.add_vpc_resolver(*address);
+            }
             live.engine.learn(time, &fact);
             screen.fact(time, &fact)?;
         }

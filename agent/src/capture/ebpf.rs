@@ -39,7 +39,8 @@ pub struct EbpfSource {
     programs: Vec<ProgramRuns>,
     seen: PerCpuArray<MapData, [u64; 2]>,
     allowances: Allowances,
-    vpc_resolvers: Vec<IpAddr>,
+    vpc_resolvers: vpc::Resolvers,
+    linklocal: LinkLocalMaps,
     /// CLOCK_REALTIME minus CLOCK_MONOTONIC at the start; a later step of the wall clock does not reach the frames.
     clock_offset_ns: u64,
 }
@@ -101,8 +102,8 @@ impl EbpfSource {
         let method = choose_method(config.attach)?;
         let mut ebpf = load(config)?;
         fill_ports(&mut ebpf, &config.ports)?;
-        let vpc_resolvers = vpc::resolvers(&config.vpc_resolvers);
-        fill_linklocal(&mut ebpf, &vpc_resolvers)?;
+        let vpc_resolvers = vpc::Resolvers::find(&config.vpc_resolvers);
+        let linklocal = LinkLocalMaps::fill(&mut ebpf, &vpc_resolvers.all())?;
         let ring = RingBuf::try_from(take_map(&mut ebpf, "RING")?).map_err(map_error)?;
         let counters = PerCpuHashMap::try_from(take_map(&mut ebpf, "INTERFACES")?).map_err(map_error)?;
         let buckets = BpfHashMap::try_from(take_map(&mut ebpf, "LINKLOCAL_BUCKETS")?).map_err(map_error)?;
@@ -127,6 +128,7 @@ impl EbpfSource {
             seen,
             allowances: Allowances::default(),
             vpc_resolvers,
+            linklocal,
             clock_offset_ns: clock_ns(rustix::time::ClockId::Realtime)
                 .saturating_sub(clock_ns(rustix::time::ClockId::Monotonic)),
         })
@@ -146,6 +148,21 @@ impl EbpfSource {
     /// Readable when a quarter of the ring waits.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.ring.as_fd()
+    }
+
+    /// Counts packets to this VPC resolver as link-local too, from now on. One that the kernel's map does not take is not
+    /// counted, nor listed among those that are.
+    pub fn add_vpc_resolver(&mut self, address: IpAddr) {
+        let before = self.vpc_resolvers.all();
+        let is_new = !before.contains(&address);
+        if is_new && (before.len() >= linklocal::MOST_RESOLVERS || self.linklocal.add(address, 0).is_err()) {
+            return;
+        }
+        self.vpc_resolvers.tell(address);
+        let now = self.vpc_resolvers.all();
+        for guess in before.iter().filter(|known| !now.contains(known)) {
+            self.linklocal.remove(*guess);
+        }
     }
 
     /// The time now, by the clock of the frames.
@@ -180,7 +197,7 @@ impl EbpfSource {
             attach_errors: state.attach_errors.clone(),
             linklocal: state.take_linklocal(self.clock_offset_ns),
             linklocal_buckets: true,
-            vpc_resolvers: self.vpc_resolvers.clone(),
+            vpc_resolvers: self.vpc_resolvers.all(),
             programs: self.programs.clone(),
             seen: self.seen.get(&0, 0).map_or(0, |cpus| cpus.iter().flatten().sum()),
             ..CaptureCounters::default()
@@ -368,22 +385,41 @@ fn fill_ports(ebpf: &mut aya::Ebpf, ports: &Set<u16>) -> Result<(), CaptureError
     Ok(())
 }
 
-/// The well-known addresses, and those of VPC resolvers, which count as such: the first service.
-fn fill_linklocal(ebpf: &mut aya::Ebpf, vpc_resolvers: &[IpAddr]) -> Result<(), CaptureError> {
-    let resolvers = vpc_resolvers.iter().take(linklocal::MOST_RESOLVERS).map(|address| (*address, 0));
-    let addresses: Vec<(IpAddr, u32)> = linklocal::ADDRESSES.into_iter().chain(resolvers).collect();
-    let filter = take_map(ebpf, "LINKLOCAL_FILTER")?;
-    let last_half = |address| {
-        let octets = linklocal::octets(address);
-        u16::from_be_bytes([octets[14], octets[15]])
-    };
-    set_bits(filter, addresses.iter().map(|(address, _)| last_half(*address)))?;
-    let mut services: BpfHashMap<_, [u8; 16], u32> =
-        BpfHashMap::try_from(take_map(ebpf, "LINKLOCAL_SERVICES")?).map_err(map_error)?;
-    for (address, service) in addresses {
-        services.insert(linklocal::octets(address), service, 0).map_err(map_error)?;
+/// Where the kernel half looks up which addresses count as link-local.
+struct LinkLocalMaps {
+    /// A bit for the last sixteen of each address: most packets are told apart by it.
+    filter: Array<MapData, u64>,
+    services: BpfHashMap<MapData, [u8; 16], u32>,
+}
+
+impl LinkLocalMaps {
+    /// The well-known addresses, and those of VPC resolvers, which count as such: the first service.
+    fn fill(ebpf: &mut aya::Ebpf, vpc_resolvers: &[IpAddr]) -> Result<Self, CaptureError> {
+        let resolvers = vpc_resolvers.iter().take(linklocal::MOST_RESOLVERS).map(|address| (*address, 0));
+        let mut maps = Self {
+            filter: Array::try_from(take_map(ebpf, "LINKLOCAL_FILTER")?).map_err(map_error)?,
+            services: BpfHashMap::try_from(take_map(ebpf, "LINKLOCAL_SERVICES")?).map_err(map_error)?,
+        };
+        for (address, service) in linklocal::ADDRESSES.into_iter().chain(resolvers) {
+            maps.add(address, service)?;
+        }
+        Ok(maps)
     }
-    Ok(())
+
+    fn add(&mut self, address: IpAddr, service: u32) -> Result<(), CaptureError> {
+        let octets = linklocal::octets(address);
+        self.services.insert(octets, service, 0).map_err(map_error)?;
+        let bit = u16::from_be_bytes([octets[14], octets[15]]);
+        let word = u32::from(bit >> 6);
+        let known = self.filter.get(&word, 0).map_err(map_error)?;
+        self.filter.set(word, known | 1 << (bit & 63), 0).map_err(map_error)
+    }
+
+    /// Its bit stays: another address may have it.
+    fn remove(&mut self, address: IpAddr) {
+        // One that is not there any more is what was wanted.
+        let _ = self.services.remove(&linklocal::octets(address));
+    }
 }
 
 fn set_bits(map: aya::maps::Map, bits: impl Iterator<Item = u16>) -> Result<(), CaptureError> {

@@ -41,6 +41,8 @@ pub struct Link {
     pub bridge: bool,
     /// A network card or its virtual function: no software kind.
     pub hardware: bool,
+    /// Its hardware address, where it has one as Ethernet has.
+    pub hardware_address: Option<[u8; 6]>,
 }
 
 /// An interface to watch, and why.
@@ -400,12 +402,14 @@ fn link_of(message: &LinkMessage) -> Link {
         peer_elsewhere: false,
         bridge: false,
         hardware: message.header.link_layer_type == LinkLayerType::Ether,
+        hardware_address: None,
     };
     let mut pair = false;
     let mut elsewhere = false;
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
+            LinkAttribute::Address(address) => link.hardware_address = address.as_slice().try_into().ok(),
             LinkAttribute::LinkNetNsId(_) => elsewhere = true,
             LinkAttribute::LinkInfo(infos) => {
                 for info in infos {
@@ -452,6 +456,7 @@ mod tests {
             peer_elsewhere: false,
             bridge: false,
             hardware: false,
+            hardware_address: None,
         }
     }
 

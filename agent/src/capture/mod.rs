@@ -286,6 +286,15 @@ impl Source {
         }
     }
 
+    /// Counts packets to this VPC resolver as link-local too, from now on; a file's are those that it says.
+    pub fn add_vpc_resolver(&mut self, address: IpAddr) {
+        match self {
+            Self::Ebpf(source) => source.add_vpc_resolver(address),
+            Self::Packet(source) => source.add_vpc_resolver(address),
+            Self::File(_) => {}
+        }
+    }
+
     /// Who knows the names of the interfaces: the kernel, or the file alone.
     pub fn namer(&self) -> Namer {
         match self {

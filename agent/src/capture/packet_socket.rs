@@ -37,7 +37,7 @@ pub struct PacketSocketSource {
     received: u64,
     dropped: u64,
     allowances: Allowances,
-    vpc_resolvers: Vec<IpAddr>,
+    vpc_resolvers: vpc::Resolvers,
     detached: bool,
 }
 
@@ -55,7 +55,7 @@ impl PacketSocketSource {
             received: 0,
             dropped: 0,
             allowances: Allowances::default(),
-            vpc_resolvers: vpc::resolvers(&config.vpc_resolvers),
+            vpc_resolvers: vpc::Resolvers::find(&config.vpc_resolvers),
             detached: false,
         };
         let watched: Vec<Watched> = source.interfaces.watched().cloned().collect();
@@ -69,6 +69,11 @@ impl PacketSocketSource {
     /// Readable when frames wait.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+
+    /// Counts packets to this VPC resolver as link-local too, from now on.
+    pub fn add_vpc_resolver(&mut self, address: IpAddr) {
+        self.vpc_resolvers.tell(address);
     }
 
     /// The time now, by the clock of the frames.
@@ -126,7 +131,7 @@ impl PacketSocketSource {
         let interfaces: Vec<WatchedInterface> = interfaces.collect();
         CaptureCounters {
             seen: self.received,
-            vpc_resolvers: self.vpc_resolvers.clone(),
+            vpc_resolvers: self.vpc_resolvers.all(),
             allowances: self.allowances.read(uplinks(&interfaces)),
             // The kernel does not say whose packet it dropped.
             drops: BTreeMap::from([((Vantage::Unknown, DropReason::SocketFull), self.dropped)]),

@@ -1,8 +1,9 @@
 //! Which VPC resolvers this machine asks beside the well-known ones: at AWS the second address of its VPC, by which most
 //! machines know the resolver.
 //!
-//! What is read (DMI, resolv.conf, addresses) and what follows from it are apart, so that the latter is tested. Deliberately
-//! absent: questions to the instance metadata service, which would count against the limit that is measured.
+//! What is read (DMI, resolv.conf, addresses) and what follows from it are apart, so that the latter is tested. It is a
+//! guess: once `identity` knows the blocks of the VPC, what follows from them takes its place. Deliberately absent:
+//! questions to the instance metadata service, which count against the limit that is measured.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -21,26 +22,66 @@ const RESOLV_CONFS: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resol
 /// The largest and the smallest VPC (VPC guide, "VPC CIDR blocks").
 const PREFIXES: std::ops::RangeInclusive<u32> = 16..=28;
 
-/// `configured` ones and those that are found.
-pub fn resolvers(configured: &[IpAddr]) -> Vec<IpAddr> {
-    let mut all = configured.to_vec();
-    for found in find() {
-        if !all.contains(&found) {
-            all.push(found);
+/// The VPC resolvers beside the well-known ones, by where they are known from.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Resolvers {
+    configured: Vec<IpAddr>,
+    guessed: Vec<IpAddr>,
+    told: Vec<IpAddr>,
+}
+
+impl Resolvers {
+    /// `configured` ones, and those that this machine's files and addresses tell.
+    pub(super) fn find(configured: &[IpAddr]) -> Self {
+        Self { configured: configured.to_vec(), guessed: find(), told: Vec::new() }
+    }
+
+    /// One that the VPC's own blocks tell. The first of them takes the place of all guesses.
+    pub(super) fn tell(&mut self, address: IpAddr) {
+        if !self.told.contains(&address) {
+            self.told.push(address);
         }
     }
-    all
+
+    /// All that hold now, each once.
+    pub(super) fn all(&self) -> Vec<IpAddr> {
+        let known = if self.told.is_empty() { &self.guessed } else { &self.told };
+        let mut all = self.configured.clone();
+        for address in known {
+            if !all.contains(address) {
+                all.push(*address);
+            }
+        }
+        all
+    }
+}
+
+/// `configured` ones and those that are found.
+pub fn resolvers(configured: &[IpAddr]) -> Vec<IpAddr> {
+    Resolvers::find(configured).all()
 }
 
 /// What this machine's files and addresses tell. What cannot be read tells nothing.
 fn find() -> Vec<IpAddr> {
-    let [vendors, uuids, resolv_confs] = [VENDORS, UUIDS, RESOLV_CONFS]
-        .map(|paths| paths.map(|path| std::fs::read_to_string(path).unwrap_or_default()));
-    if !is_instance(&vendors, &uuids) {
+    if !on_ec2() {
         return Vec::new();
     }
-    let nameservers: Vec<IpAddr> = resolv_confs.iter().flat_map(|text| nameservers(text)).collect();
-    among(&nameservers, &addresses().unwrap_or_default())
+    among(&configured_nameservers(), &addresses().unwrap_or_default())
+}
+
+/// Do this machine's files say that it is an instance of EC2?
+pub(crate) fn on_ec2() -> bool {
+    let [vendors, uuids] = [VENDORS, UUIDS].map(read);
+    is_instance(&vendors, &uuids)
+}
+
+/// The nameservers of this machine, those behind a stub of systemd-resolved too.
+pub(crate) fn configured_nameservers() -> Vec<IpAddr> {
+    read(RESOLV_CONFS).iter().flat_map(|text| nameservers(text)).collect()
+}
+
+fn read(paths: [&str; 2]) -> [String; 2] {
+    paths.map(|path| std::fs::read_to_string(path).unwrap_or_default())
 }
 
 /// Is the machine an instance of EC2?
@@ -115,6 +156,18 @@ mod tests {
         check("Amazon EC2 look-alike", "", false);
         check("", "", false);
         check("", "é2", false);
+    }
+
+    #[test]
+    fn what_is_told_takes_the_place_of_guesses() {
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let (configured, guessed) = (vec![address("10.9.0.2")], vec![address("10.0.32.2")]);
+        let mut resolvers = Resolvers { configured, guessed, told: Vec::new() };
+        assert_eq!(resolvers.all(), [address("10.9.0.2"), address("10.0.32.2")]);
+        for told in ["10.0.0.2", "10.0.0.2", "10.9.0.2"] {
+            resolvers.tell(address(told));
+        }
+        assert_eq!(resolvers.all(), [address("10.9.0.2"), address("10.0.0.2")]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use super::{LiveArgs, TROUBLE, print};
 use crate::capture::check::{Hooks, examine};
+use crate::identity;
 
 /// Adds a line; writing to a String cannot fail.
 macro_rules! say {
@@ -42,6 +43,11 @@ pub(super) fn run(args: &LiveArgs) -> Result<ExitCode> {
     say!(out, "packet socket  {}", verdict(&findings.packet_socket).replace("loaded", "opened"));
     let others = findings.vpc_resolvers.iter().map(|address| format!(", {address}"));
     say!(out, "VPC resolvers  {WELL_KNOWN}{}", others.collect::<String>());
+    let mut heading = "identity";
+    for (source, line) in identity::outlook(&args.identity) {
+        say!(out, "{heading:<13}  {:<10}  {line}", source.as_str());
+        heading = "";
+    }
     say!(out);
     say!(out, "{} interfaces would be watched by -i {}:", findings.interfaces.len(), config.selection);
     let width = findings.interfaces.iter().map(|hooks| hooks.watched.link.name.len()).max().unwrap_or(0);

@@ -19,7 +19,7 @@ use crate::capture::counters::CaptureCounters;
 use crate::capture::frame::{Direction, Ifindex, InterfaceKind, Place, Timestamp};
 use crate::packet::Transport;
 use gauge::Gauge;
-use spending::Spending;
+use spending::{Sender, Spending};
 
 pub use services::{LinkLocalService, Services};
 pub use spending::{MAX_QUERIES, Spender, Spent};
@@ -121,7 +121,7 @@ impl Rates {
 
     /// Takes the source's counters as they were at `time`.
     pub fn counters(&mut self, time: Timestamp, counters: &CaptureCounters) {
-        self.services.add(&counters.vpc_resolvers);
+        self.services.find(&counters.vpc_resolvers);
         if counters.linklocal_buckets && self.read.is_none() {
             // What messages told of the present second, the buckets tell too.
             self.egresses.values_mut().for_each(Gauge::empty);
@@ -141,13 +141,21 @@ impl Rates {
             for bucket in &count.recent {
                 match kind {
                     InterfaceKind::Uplink => {
+                        if service != LinkLocalService::Dns {
+                            self.spending.beside_dns(Sender::Uplink, bucket.begin, bucket.egress);
+                        }
                         let gauge = self.gauge(Egress::Interface(ifindex));
                         gauge.add(bucket.begin, Some(service), bucket.egress);
                         gauge.add(bucket.begin, None, bucket.ingress);
                         self.look_at(bucket.begin);
                     }
                     // What a pod sends comes in at its host's end.
-                    InterfaceKind::Pod => self.spending.pod(ifindex, bucket.begin, bucket.ingress),
+                    InterfaceKind::Pod => {
+                        if service != LinkLocalService::Dns {
+                            self.spending.beside_dns(Sender::Pod, bucket.begin, bucket.ingress);
+                        }
+                        self.spending.pod(ifindex, bucket.begin, bucket.ingress);
+                    }
                     InterfaceKind::Loopback => {}
                 }
             }

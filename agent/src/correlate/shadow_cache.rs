@@ -86,6 +86,11 @@ impl ShadowCache {
         self.services.add(vpc_resolvers);
     }
 
+    /// Takes the VPC resolvers that the source knows now.
+    pub fn found(&mut self, vpc_resolvers: &[IpAddr]) {
+        self.services.find(vpc_resolvers);
+    }
+
     /// Takes an event; says whether it is a query that the cache would have answered.
     pub fn event(&mut self, event: &Event) -> bool {
         let transaction = match event {

@@ -219,7 +219,7 @@ impl Insight {
     /// Is told the source's counters, about once a second.
     pub(super) fn counters(&mut self, time: Timestamp, counters: &CaptureCounters) {
         self.rooms.rates.counters(time, counters);
-        self.rooms.cache.configure(&counters.vpc_resolvers);
+        self.rooms.cache.found(&counters.vpc_resolvers);
         self.findings.counters(time, counters);
     }
 

@@ -244,10 +244,15 @@ fn uplinks(writer: &mut Writer<'_>, live: &Live) -> fmt::Result {
         .flat_map(|counters| &counters.linklocal)
         .filter(|count| count.kind == InterfaceKind::Uplink)
         .collect();
+    let interfaces = || live.counters.iter().flat_map(|counters| &counters.interfaces);
+    let eni = |name: &str| {
+        let interface = interfaces().find(|interface| interface.name == name)?;
+        live.engine.who().eni(interface.ifindex).map(|eni| eni.id.clone())
+    };
     let labels = |interface: &str, service: &str| {
         vec![
             ("interface", interface.to_owned()),
-            ("eni", String::new()),
+            ("eni", eni(interface).unwrap_or_default()),
             ("linklocal_service", service.to_owned()),
         ]
     };

@@ -257,7 +257,7 @@ impl Spending {
             let who = match (spender.address, spender.interface) {
                 (Some(address), _) => address.to_string(),
                 (None, Some(interface)) => format!("interface {interface}"),
-                (None, None) => "the node".to_owned(),
+                (None, None) => "the node itself, beside DNS,".to_owned(),
             };
             match spender.packets {
                 // No more are kept to be looked through.

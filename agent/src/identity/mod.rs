@@ -8,7 +8,10 @@
 //! Everything is optional: a source that cannot speak says why in one line, and addresses stand in place of names.
 
 pub mod directory;
+mod ecs;
 pub mod facts;
+mod http;
+mod imds;
 pub mod statement;
 pub mod who;
 
@@ -73,8 +76,19 @@ impl Identity {
     }
 
     /// Starts a thread for each source that is asked.
-    pub fn start(_config: &IdentityConfig) -> Self {
-        let (_teller, statements) = channel();
+    pub fn start(config: &IdentityConfig) -> Self {
+        let (sender, statements) = channel();
+        let teller = Teller(sender);
+        let sources = &config.sources;
+        let asked = matches!(sources, Sources::These(_));
+        if sources.ask(Source::Ecs) {
+            start(Source::Ecs, &teller, move |teller| {
+                ecs::run(teller, asked, || std::thread::sleep(ecs::EVERY));
+            });
+        }
+        if sources.ask(Source::Imds) && (asked || imds::is_here()) {
+            start(Source::Imds, &teller, imds::run);
+        }
         Self { statements, directory: Directory::default() }
     }
 
@@ -82,5 +96,24 @@ impl Identity {
     pub fn take(&mut self) -> Vec<Fact> {
         let news: Vec<Statement> = self.statements.try_iter().collect();
         if news.is_empty() { Vec::new() } else { self.directory.take(news) }
+    }
+}
+
+/// What ECS and IMDS would say here, or why they would not, in one line; nothing of it that costs is tried.
+pub fn outlook(sources: &Sources) -> Vec<(Source, String)> {
+    let asked = matches!(sources, Sources::These(_));
+    let line = |source: Source, here: &dyn Fn() -> String| {
+        (source, if sources.ask(source) { here() } else { "left out by --identity".to_owned() })
+    };
+    vec![line(Source::Ecs, &ecs::outlook), line(Source::Imds, &|| imds::outlook(asked).to_owned())]
+}
+
+/// Starts the thread of a source; one that cannot be started says so.
+fn start(source: Source, teller: &Teller, run: impl FnOnce(&Teller) + Send + 'static) {
+    let own = teller.clone();
+    let thread = std::thread::Builder::new().name(source.as_str().into());
+    if let Err(error) = thread.spawn(move || run(&own)) {
+        let why = format!("failed to start a thread: {error}; --identity leaves {} out", source.as_str());
+        teller.tell(Statement::Silent(source, why));
     }
 }

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, its helpers too")]
 
 mod agent;
+mod aws;
 mod endings;
 mod fixture;
 mod follow;

@@ -36,16 +36,26 @@ impl LinkLocalService {
 /// DNSCache, ECS and EKS Pod Identity answer on the node itself.
 #[derive(Clone, Debug, Default)]
 pub struct Services {
-    resolvers: Vec<IpAddr>,
+    configured: Vec<IpAddr>,
+    /// Those of the source: what it says later takes the place of what it said before.
+    found: Vec<IpAddr>,
 }
 
 impl Services {
-    /// Adds VPC resolvers.
+    /// Adds VPC resolvers that count whatever the source says.
     pub fn add(&mut self, resolvers: &[IpAddr]) {
         for resolver in resolvers {
-            if self.resolvers.len() < MOST_RESOLVERS && !self.resolvers.contains(resolver) {
-                self.resolvers.push(*resolver);
+            if self.configured.len() < MOST_RESOLVERS && !self.configured.contains(resolver) {
+                self.configured.push(*resolver);
             }
+        }
+    }
+
+    /// Takes the VPC resolvers that the source knows now, where it knows any.
+    pub fn find(&mut self, resolvers: &[IpAddr]) {
+        let resolvers = resolvers.get(..MOST_RESOLVERS).unwrap_or(resolvers);
+        if !resolvers.is_empty() && self.found != resolvers {
+            self.found = resolvers.to_vec();
         }
     }
 
@@ -57,7 +67,8 @@ impl Services {
         {
             return LinkLocalService::ALL.get(*number as usize).copied();
         }
-        self.resolvers.contains(&address).then_some(LinkLocalService::Dns)
+        let counts = self.configured.contains(&address) || self.found.contains(&address);
+        counts.then_some(LinkLocalService::Dns)
     }
 
     /// Is it a VPC resolver?
@@ -115,8 +126,18 @@ mod tests {
         }
         services.add(&[vpc, vpc]);
         check(&services, "10.0.0.2", Some("dns"));
-        assert!(services.is_resolver(vpc) && services.resolvers.len() == 1);
-        services.add(&(0..200).map(|last| IpAddr::from([10, 1, 0, last])).collect::<Vec<_>>());
-        assert_eq!(services.resolvers.len(), MOST_RESOLVERS);
+        assert!(services.is_resolver(vpc) && services.configured.len() == 1);
+        // A guess, and then what is known: nothing was said at all is no news.
+        services.find(&["10.0.32.2".parse().unwrap()]);
+        check(&services, "10.0.32.2", Some("dns"));
+        services.find(&["10.7.0.2".parse().unwrap()]);
+        services.find(&[]);
+        check(&services, "10.0.32.2", None);
+        check(&services, "10.7.0.2", Some("dns"));
+        assert!(services.is_resolver(vpc));
+        let many = (0..200).map(|last| IpAddr::from([10, 1, 0, last])).collect::<Vec<_>>();
+        services.add(&many);
+        services.find(&many);
+        assert_eq!((services.configured.len(), services.found.len()), (MOST_RESOLVERS, MOST_RESOLVERS));
     }
 }

@@ -32,7 +32,8 @@ const COPY: Duration = Duration::from_millis(5);
 pub struct Spender {
     /// The pod's interface; `None` for the node itself and in a file that does not say.
     pub interface: Option<Ifindex>,
-    /// Its address, where a query of its was seen.
+    /// Its address, where a query of its was seen. Neither interface nor address: what the node itself sent to other
+    /// services than DNS, such as the agent's own requests for metadata.
     pub address: Option<IpAddr>,
     /// Packets, as the kernel counted them at the pod's interface; else queries.
     pub packets: u64,
@@ -58,11 +59,23 @@ pub struct Spent {
 /// Packets of one pod by second.
 type Seconds = [(u64, u64); 16];
 
+/// Who sends packets to other services than DNS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sender {
+    /// What leaves the node, whoever sent it.
+    Uplink,
+    /// What comes from a pod.
+    Pod,
+}
+
 /// The packets and queries of the last seconds.
 #[derive(Debug, Default)]
 pub(super) struct Spending {
     queries: VecDeque<Sent>,
     pods: LinkedHashMap<Ifindex, Seconds>,
+    /// Packets to other services than DNS: what left the node, and what came from pods.
+    uplinks_beside_dns: Seconds,
+    pods_beside_dns: Seconds,
     segments: VecDeque<(Timestamp, Mark)>,
 }
 
@@ -91,19 +104,24 @@ impl Spending {
         if packets == 0 {
             return;
         }
-        let second = time.as_nanos() / 1_000_000_000;
         if self.pods.to_back(&interface).is_none() {
             if self.pods.len() >= MAX_PODS {
                 self.pods.pop_front();
             }
             self.pods.insert(interface, Seconds::default());
         }
-        let sums = self.pods.get_mut(&interface).and_then(|sums| sums.get_mut(second as usize % 16));
-        let Some((at, sum)) = sums else { return };
-        if *at != second {
-            (*at, *sum) = (second, 0);
+        if let Some(seconds) = self.pods.get_mut(&interface) {
+            add(seconds, time, packets);
         }
-        *sum = sum.saturating_add(packets);
+    }
+
+    /// Notes packets to another service than DNS.
+    pub(super) fn beside_dns(&mut self, sender: Sender, time: Timestamp, packets: u64) {
+        let seconds = match sender {
+            Sender::Uplink => &mut self.uplinks_beside_dns,
+            Sender::Pod => &mut self.pods_beside_dns,
+        };
+        add(seconds, time, packets);
     }
 
     /// In a file, or on another interface of the same uplink: was this segment seen a moment ago?
@@ -163,10 +181,8 @@ impl Spending {
         end: Timestamp,
         by_kernel: bool,
     ) -> Vec<Spender> {
-        let second = end.as_nanos() / 1_000_000_000;
         let of_pods = self.pods.iter().filter(|_| by_kernel).filter_map(|(interface, sums)| {
-            let recent = sums.iter().filter(|(at, _)| *at < second && at + SPAN.as_secs() >= second);
-            let packets: u64 = recent.map(|(_, packets)| packets).sum();
+            let packets = recent(sums, end);
             let address = by_client.keys().find(|(other, _)| *other == Some(*interface)).map(|(_, ip)| *ip);
             (packets > 0).then_some(Spender { interface: Some(*interface), address, packets })
         });
@@ -179,11 +195,35 @@ impl Spending {
                 address: Some(*address),
                 packets: *packets,
             });
-        let mut all: Vec<Spender> = of_pods.chain(of_queries).collect();
+        // What left beside DNS and came from no pod.
+        let rest = recent(&self.uplinks_beside_dns, end).saturating_sub(recent(&self.pods_beside_dns, end));
+        let of_node =
+            (by_kernel && rest > 0).then_some(Spender { interface: None, address: None, packets: rest });
+        let mut all: Vec<Spender> = of_pods.chain(of_queries).chain(of_node).collect();
         all.sort_by_key(|spender| (std::cmp::Reverse(spender.packets), spender.interface, spender.address));
         all.truncate(TOLD);
         all
     }
+}
+
+/// Adds packets to their second; what stood in its place is older than is looked at.
+fn add(seconds: &mut Seconds, time: Timestamp, packets: u64) {
+    let second = time.as_nanos() / 1_000_000_000;
+    if packets > 0
+        && let Some((at, sum)) = seconds.get_mut(second as usize % 16)
+    {
+        if *at != second {
+            (*at, *sum) = (second, 0);
+        }
+        *sum = sum.saturating_add(packets);
+    }
+}
+
+/// The packets of the seconds before `end`, as far as is looked back.
+fn recent(seconds: &Seconds, end: Timestamp) -> u64 {
+    let end = end.as_nanos() / 1_000_000_000;
+    let recent = seconds.iter().filter(|(at, _)| *at < end && at + SPAN.as_secs() >= end);
+    recent.map(|(_, packets)| packets).sum()
 }
 
 /// The most frequent; of equals those that stand first by `order`.

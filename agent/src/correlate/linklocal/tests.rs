@@ -108,6 +108,27 @@ fn spenders_are_told_by_their_interface_and_address() {
 }
 
 #[test]
+fn what_the_node_sends_beside_dns_is_its_own() {
+    let mut rates = Rates::default();
+    // The pod asks for metadata 30 times; what leaves beside it, the node itself has sent.
+    let mut counters = counters(&[(0.0, 700, 0)], &[(0.0, 0, 700)]);
+    for (count, packets) in [(0, (42, 40)), (1, (30, 30))] {
+        let mut more = counters.linklocal[count].clone();
+        more.service = "imds";
+        more.recent[0].egress = packets.0;
+        more.recent[0].ingress = packets.1;
+        counters.linklocal.push(more);
+    }
+    rates.counters(at(1_000.0), &counters);
+    let mut told = Vec::new();
+    rates.tick(at(1_001.0), &mut |second| told.push(second));
+    let spent = told.pop().and_then(|second| second.spent).unwrap();
+    let spenders: Vec<_> =
+        spent.spenders.iter().map(|spender| (spender.interface, spender.packets)).collect();
+    assert_eq!(spenders, [(Some(Ifindex(4)), 730), (None, 12)]);
+}
+
+#[test]
 fn without_buckets_the_messages_count() {
     let mut scene = Scene::new();
     for number in 0..100_u16 {

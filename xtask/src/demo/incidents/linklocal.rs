@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use serde_json::{Value, json};
 
 use super::catalogue::INCIDENT_LIMIT;
 use super::diagnose::{Diagnosis, Report};
@@ -20,7 +21,7 @@ use crate::child::{self, Running};
 use crate::demo::agent::Agent;
 use crate::demo::{heading, indent, verdict};
 use crate::generate::random::Random;
-use crate::lab::{IMDS, NODE_CACHE, NODE_IP, VPC, VPC_RESOLVER, fill};
+use crate::lab::{IMDS, NODE, NODE_CACHE, NODE_IP, VPC, VPC_RESOLVER, fill};
 use crate::{netns, shell};
 
 /// Who asks, beside the node itself.
@@ -162,15 +163,30 @@ fn write_questions(name: &str, seed: u64) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The instance metadata service: one file, served by Python.
+/// The instance metadata service, which knows the node's uplink.
 fn start_imds() -> Result<Running> {
     let folder = shell::workspace().join("target/lab/demo/imds");
-    let data = folder.join("latest/meta-data");
-    fs::create_dir_all(&data).with_context(|| format!("failed to create {}", data.display()))?;
-    fs::write(data.join("instance-id"), "i-0123456789abcdef0\n").context("failed to write the metadata")?;
+    fs::create_dir_all(&folder).with_context(|| format!("failed to create {}", folder.display()))?;
+    let mut address = netns::command(NODE, "cat");
+    let mac = child::output_within(address.arg("/sys/class/net/eth0/address"), Duration::from_secs(5))?;
+    let interfaces = folder.join("interfaces.json");
+    fs::write(&interfaces, interfaces_of(mac.trim()).to_string()).context("failed to write the metadata")?;
     let mut command = netns::command(VPC, "python3");
-    command.args(["-m", "http.server", "80", "--bind", IMDS, "--directory"]).arg(&folder);
+    command.arg(shell::workspace().join("xtask/lab/aws/imds.py"));
+    // The client of the incident knows version 1 only, as many do.
+    command.args(["--tokens", "optional", "--bind", IMDS, "--interfaces"]).arg(&interfaces);
+    command.arg("--log").arg(folder.join("requests"));
     Running::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))
+}
+
+/// What the service says of the node's uplink, whose hardware address is `mac`.
+fn interfaces_of(mac: &str) -> Value {
+    json!({ mac: {
+        "interface-id": "eni-0123456789abcdef0",
+        "local-ipv4s": [NODE_IP],
+        "vpc-ipv4-cidr-blocks": ["10.0.0.0/16"],
+        "subnet-ipv4-cidr-block": "10.0.0.0/24",
+    }})
 }
 
 /// How many packets the limit has dropped so far, by its own counter.
