@@ -9,6 +9,7 @@
 
 pub mod directory;
 pub mod facts;
+pub mod kubernetes;
 pub mod statement;
 pub mod who;
 
@@ -73,8 +74,12 @@ impl Identity {
     }
 
     /// Starts a thread for each source that is asked.
-    pub fn start(_config: &IdentityConfig) -> Self {
-        let (_teller, statements) = channel();
+    pub fn start(config: &IdentityConfig) -> Self {
+        let (sender, statements) = channel();
+        let teller = Teller(sender);
+        if config.sources.ask(Source::Kubernetes) {
+            kubernetes::start(config, teller);
+        }
         Self { statements, directory: Directory::default() }
     }
 
