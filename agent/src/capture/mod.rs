@@ -3,6 +3,7 @@
 //! Three sources of one [`Frame`]: the kernel half ([`ebpf`]), a packet socket where eBPF is not allowed
 //! ([`packet_socket`]), a capture file ([`file`]). Deliberately absent: what is inside a frame.
 
+pub mod addresses;
 mod attach;
 pub mod check;
 pub mod clsact;

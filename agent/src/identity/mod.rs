@@ -10,8 +10,12 @@
 pub mod directory;
 mod ecs;
 pub mod facts;
+<<<<<<< HEAD
 mod http;
 mod imds;
+=======
+pub mod kubernetes;
+>>>>>>> kubernetes
 pub mod statement;
 pub mod who;
 
@@ -88,6 +92,9 @@ impl Identity {
         }
         if sources.ask(Source::Imds) && (asked || imds::is_here()) {
             start(Source::Imds, &teller, imds::run);
+        }
+        if sources.ask(Source::Kubernetes) {
+            kubernetes::start(config, teller);
         }
         Self { statements, directory: Directory::default() }
     }
