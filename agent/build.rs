@@ -53,8 +53,8 @@ fn build() -> Result<(), String> {
 fn remaps() -> Vec<String> {
     let home = env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo"));
     let cargo_home = env::var_os("CARGO_HOME").map(PathBuf::from).or(home);
-    let workspace = env::var_os("CARGO_MANIFEST_DIR")
-        .and_then(|agent| Path::new(&agent).parent().map(Path::to_owned));
+    let workspace =
+        env::var_os("CARGO_MANIFEST_DIR").and_then(|agent| Path::new(&agent).parent().map(Path::to_owned));
     [(workspace, "/nslookout"), (cargo_home, "/cargo")]
         .into_iter()
         .filter_map(|(from, to)| Some(format!("--remap-path-prefix={}={to}", from?.display())))

@@ -14,6 +14,7 @@ pub mod file;
 pub mod frame;
 pub mod interfaces;
 pub(crate) mod linklocal;
+pub mod namespaces;
 mod netlink;
 pub mod packet_socket;
 pub mod recorded;

@@ -44,10 +44,19 @@ impl Netlink {
 
     /// A socket that hears of links and routes, without waiting.
     pub(super) fn links() -> io::Result<Self> {
+        Self::hearing(&[GROUP_LINK, GROUP_IPV4_ROUTE, GROUP_IPV6_ROUTE])
+    }
+
+    /// A socket that hears of links alone, without waiting.
+    pub(super) fn links_only() -> io::Result<Self> {
+        Self::hearing(&[GROUP_LINK])
+    }
+
+    fn hearing(groups: &[u32]) -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind_auto()?;
-        for group in [GROUP_LINK, GROUP_IPV4_ROUTE, GROUP_IPV6_ROUTE] {
-            socket.add_membership(group)?;
+        for group in groups {
+            socket.add_membership(*group)?;
         }
         socket.set_non_blocking(true)?;
         // A burst of hundreds of pods must fit; what does not is noticed as ENOBUFS and answered by a new dump.
@@ -58,6 +67,12 @@ impl Netlink {
     /// Sends a request that is answered by a list.
     pub(super) fn dump(&mut self, message: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
         self.request(message, NLM_F_REQUEST | NLM_F_DUMP)
+    }
+
+    /// Sends a request that is answered by one message and no end.
+    pub(super) fn get(&mut self, message: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
+        // The acknowledgement comes behind the answer.
+        self.request(message, NLM_F_REQUEST | NLM_F_ACK)
     }
 
     /// Sends a request that is answered by yes or no.

@@ -168,7 +168,7 @@ impl Directory {
     fn settle(&self, namespace: &Namespace, found: &mut Found) {
         let mut owner: Option<(Rank, InstanceId)> = None;
         for inhabitant in &namespace.inhabitants {
-            let (rank, id) = self.instance_of(inhabitant, found);
+            let (rank, id) = self.instance_of(namespace, inhabitant, found);
             let Some((whose, instance)) = found.get_mut(&id) else { continue };
             if namespace.is_node {
                 whose.cgroups.extend(inhabitant.cgroup.filter(|cgroup| !whose.cgroups.contains(cgroup)));
@@ -186,12 +186,20 @@ impl Directory {
             && let Some((whose, _)) = found.get_mut(&id)
         {
             add_new(&mut whose.interfaces, &namespace.interfaces);
-            add_new(&mut whose.addresses, &namespace.addresses);
+            // Where the API server told them these are all: whoever may configure their own namespace adds none.
+            if whose.addresses.is_empty() {
+                add_new(&mut whose.addresses, &namespace.addresses);
+            }
         }
     }
 
     /// The instance that an inhabitant belongs to; enters one that nobody else told of.
-    fn instance_of(&self, inhabitant: &Inhabitant, found: &mut Found) -> (Rank, InstanceId) {
+    fn instance_of(
+        &self,
+        place: &Namespace,
+        inhabitant: &Inhabitant,
+        found: &mut Found,
+    ) -> (Rank, InstanceId) {
         if let Some(container) = container_of(&inhabitant.home)
             && let Some(task) = self.tasks.values().find(|task| task.has(container))
         {
@@ -214,7 +222,8 @@ impl Directory {
             Home::Unit(unit) => (Rank::Unit, unit.clone(), "host", "unit", unit.clone()),
             Home::Process => {
                 let name = inhabitant.process.clone();
-                (Rank::Process, format!("process {name}"), "host", "process", name)
+                // The same program in two namespaces is two instances.
+                (Rank::Process, format!("process {name} in {}", place.inode), "host", "process", name)
             }
         };
         let id = InstanceId(id);

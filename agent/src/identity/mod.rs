@@ -7,21 +7,22 @@
 //!
 //! Everything is optional: a source that cannot speak says why in one line, and addresses stand in place of names.
 
+pub mod bell;
 pub mod directory;
 mod ecs;
 pub mod facts;
-<<<<<<< HEAD
 mod http;
 mod imds;
-=======
 pub mod kubernetes;
->>>>>>> kubernetes
+mod process;
 pub mod statement;
 pub mod who;
 
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
+use bell::Bell;
 use directory::Directory;
 use facts::{Fact, Source};
 use statement::Statement;
@@ -41,6 +42,8 @@ impl Teller {
 pub struct Identity {
     statements: Receiver<Statement>,
     directory: Directory,
+    /// One for each source that can look sooner than it would.
+    bells: Vec<Bell>,
 }
 
 /// Which sources are asked.
@@ -76,19 +79,23 @@ pub struct IdentityConfig {
 impl Identity {
     /// Asks nobody.
     pub fn none() -> Self {
-        Self { statements: channel().1, directory: Directory::default() }
+        Self { statements: channel().1, directory: Directory::default(), bells: Vec::new() }
     }
 
     /// Starts a thread for each source that is asked.
     pub fn start(config: &IdentityConfig) -> Self {
         let (sender, statements) = channel();
         let teller = Teller(sender);
+        let mut bells = Vec::new();
         let sources = &config.sources;
         let asked = matches!(sources, Sources::These(_));
+        if sources.ask(Source::Processes) {
+            bells.extend(start_processes(&teller));
+        }
         if sources.ask(Source::Ecs) {
-            start(Source::Ecs, &teller, move |teller| {
-                ecs::run(teller, asked, || std::thread::sleep(ecs::EVERY));
-            });
+            let bell = Bell::new().ok();
+            bells.extend(bell.clone());
+            start(Source::Ecs, &teller, move |teller| ecs::run(teller, asked, || ecs_pause(bell.as_ref())));
         }
         if sources.ask(Source::Imds) && (asked || imds::is_here()) {
             start(Source::Imds, &teller, imds::run);
@@ -96,7 +103,13 @@ impl Identity {
         if sources.ask(Source::Kubernetes) {
             kubernetes::start(config, teller);
         }
-        Self { statements, directory: Directory::default() }
+        Self { statements, directory: Directory::default(), bells }
+    }
+
+    /// Somebody asked whom nobody knows: the sources look soon. Costs next to nothing, however often it is called: each
+    /// source limits by itself how often it really looks.
+    pub fn look_again(&self) {
+        self.bells.iter().for_each(Bell::ring);
     }
 
     /// What became known since the last call; never waits.
@@ -123,4 +136,33 @@ fn start(source: Source, teller: &Teller, run: impl FnOnce(&Teller) + Send + 'st
         let why = format!("failed to start a thread: {error}; --identity leaves {} out", source.as_str());
         teller.tell(Statement::Silent(source, why));
     }
+}
+
+/// Until ECS is looked at again: sooner where somebody unknown asked, but never twice in a second.
+fn ecs_pause(bell: Option<&Bell>) {
+    const LEAST: Duration = Duration::from_secs(1);
+    std::thread::sleep(LEAST);
+    let rest = ecs::EVERY.saturating_sub(LEAST);
+    match bell {
+        Some(bell) => {
+            bell.wait(rest);
+        }
+        None => std::thread::sleep(rest),
+    }
+}
+
+/// Begins to look at processes; gives the bell that makes it look soon.
+fn start_processes(teller: &Teller) -> Option<Bell> {
+    let started = Bell::new().map_err(process::ProcessError::Start).and_then(|bell| {
+        process::start(teller.clone(), bell.clone())?;
+        Ok(bell)
+    });
+    started
+        .map_err(|error| {
+            let cause =
+                std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            let why = format!("{error}{cause}: names come from the API server or addresses only");
+            teller.tell(Statement::Silent(Source::Processes, why))
+        })
+        .ok()
 }

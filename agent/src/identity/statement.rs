@@ -125,7 +125,7 @@ pub struct Inhabitant {
 }
 
 /// What the path of a cgroup says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Home {
     /// A container of a pod: `kubepods…/pod<UID>/<id>`.
     Pod {

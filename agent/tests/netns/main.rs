@@ -11,6 +11,7 @@ mod fixture;
 mod follow;
 mod fragments;
 mod frames;
+mod identity;
 mod linklocal;
 mod lookups;
 mod losses;
