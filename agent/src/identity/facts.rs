@@ -74,6 +74,31 @@ pub struct Instance {
     pub dns: Option<PodDns>,
 }
 
+impl Instance {
+    /// As it stands in lines: `shop/cart-7d9f` of a pod, `ecs/FAMILY`, `docker/NAME`, `host/UNIT` of the others, whose own
+    /// names are numbers.
+    pub fn label(&self) -> String {
+        let Workload { namespace, kind, name } = &self.workload;
+        let own = if matches!(kind.as_str(), "task" | "container" | "unit" | "process") {
+            name
+        } else {
+            &self.name
+        };
+        format!("{namespace}/{own}")
+    }
+
+    /// As it stands in findings: `shop/cart (Deployment), pod cart-7d9f`, `ecs/FAMILY (task)`.
+    pub fn full(&self) -> String {
+        let Workload { namespace, kind, name } = &self.workload;
+        let workload = format!("{namespace}/{name} ({kind})");
+        match kind.as_str() {
+            "task" | "container" | "unit" | "process" => workload,
+            _ if *name == self.name => workload,
+            _ => format!("{workload}, pod {}", self.name),
+        }
+    }
+}
+
 /// What scales and is configured as one: what a person changes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Workload {

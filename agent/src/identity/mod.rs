@@ -8,6 +8,7 @@
 //! Everything is optional: a source that cannot speak says why in one line, and addresses stand in place of names.
 
 pub mod bell;
+mod bounds;
 pub mod directory;
 mod ecs;
 pub mod facts;
@@ -115,7 +116,10 @@ impl Identity {
     /// What became known since the last call; never waits.
     pub fn take(&mut self) -> Vec<Fact> {
         let news: Vec<Statement> = self.statements.try_iter().collect();
-        if news.is_empty() { Vec::new() } else { self.directory.take(news) }
+        if news.is_empty() {
+            return Vec::new();
+        }
+        self.directory.take(news).into_iter().map(Fact::bounded).collect()
     }
 }
 
