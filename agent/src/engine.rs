@@ -8,6 +8,7 @@ mod insight;
 #[cfg(test)]
 pub(crate) mod scene;
 mod streams;
+mod told;
 
 use std::time::Duration;
 

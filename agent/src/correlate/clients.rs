@@ -11,6 +11,7 @@ mod learned;
 mod open;
 mod table;
 mod tickets;
+mod told;
 mod walk;
 
 use std::net::IpAddr;
@@ -22,6 +23,8 @@ use self::learned::Learned;
 use self::open::{Fit, Open, Place};
 use self::table::{List, Slot, Table};
 use self::tickets::{Ticket, Tickets};
+pub use self::told::Owner;
+use self::told::{Config, Told};
 use self::walk::Knowledge;
 use super::fingerprint::{Fingerprint, Habits};
 use super::lookups::{Lookup, Reply};
@@ -69,21 +72,6 @@ struct Client {
     active: bool,
 }
 
-/// What clients were told of how they are configured.
-#[derive(Debug, Default)]
-struct Told {
-    of: Map<IpAddr, Arc<Config>>,
-    others: Option<Arc<Config>>,
-}
-
-/// A configuration as it is used here.
-#[derive(Debug)]
-struct Config {
-    resolv_conf: ResolvConf,
-    search: Arc<[crate::dns::Name]>,
-    source: SearchSource,
-}
-
 impl Client {
     fn knowledge(&self) -> Knowledge {
         match &self.told {
@@ -111,20 +99,28 @@ impl Client {
 impl Clients {
     /// Is told how a client's resolver is configured; `None`: every client of which nothing better is known.
     pub fn configure(&mut self, client: Option<IpAddr>, resolv_conf: ResolvConf, source: SearchSource) {
-        let search = resolv_conf.search.clone().into();
-        let config = Arc::new(Config { resolv_conf, search, source });
-        match client {
-            Some(address) => drop(self.told.of.insert(address, config)),
-            None => self.told.others = Some(config),
-        }
+        self.told.say(client, Config::new(resolv_conf, source));
         for client in &mut self.clients {
-            client.told = self.told.find(client.id.address);
+            client.told = self.told.find(&client.id).cloned();
+        }
+    }
+
+    /// Is told how the resolver of `number` is configured, whoever that is, in place of what was told before: an instance
+    /// of a workload, whose packets come from where `owner` says. `None`: nothing is known, or it is gone.
+    pub fn configure_owner(&mut self, number: u64, owner: Owner, config: Option<(ResolvConf, SearchSource)>) {
+        let before = self.told.forget(number).unwrap_or_default();
+        if let Some((resolv_conf, source)) = config {
+            self.told.learn(number, owner.clone(), &Config::new(resolv_conf, source));
+        }
+        let may_be = |id: &ClientId| before.may_be(id) || owner.may_be(id);
+        for client in self.clients.iter_mut().filter(|client| may_be(&client.id)) {
+            client.told = self.told.find(&client.id).cloned();
         }
     }
 
     /// How a client's resolver is configured, where that was told.
     pub fn configuration(&self, client: &ClientId) -> Option<(&ResolvConf, SearchSource)> {
-        let config = self.told.of.get(&client.address).or(self.told.others.as_ref())?;
+        let config = self.told.find(client)?;
         Some((&config.resolv_conf, config.source))
     }
 
@@ -255,7 +251,7 @@ impl Clients {
             }
             return at;
         }
-        let told = self.told.find(id.address);
+        let told = self.told.find(&id).cloned();
         let client = Client {
             id,
             habits: Habits::default(),
@@ -414,12 +410,6 @@ fn close(open: &mut Open, place: Place, transaction: &Transaction, question: &Qu
         Outcome::Waiting { .. } => Reply::Waiting,
     };
     open.ended(place, ended, reply)
-}
-
-impl Told {
-    fn find(&self, address: IpAddr) -> Option<Arc<Config>> {
-        self.of.get(&address).or(self.others.as_ref()).cloned()
-    }
 }
 
 /// Only from the client's side a client is judged, and by what it did itself.

@@ -4,9 +4,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Report;
+use super::told::Told;
 use crate::capture::counters::CaptureCounters;
 use crate::capture::frame::Timestamp;
-use crate::correlate::Event;
 use crate::correlate::clients::Clients;
 use crate::correlate::fallback::{Fallbacks, Followed, Segment};
 use crate::correlate::linklocal::Rates;
@@ -15,6 +15,7 @@ use crate::correlate::resolv_conf::{ResolvConf, SearchSource};
 use crate::correlate::servers::Servers;
 use crate::correlate::shadow_cache::ShadowCache;
 use crate::correlate::what_if::WhatIf;
+use crate::correlate::{Event, Vantage};
 use crate::findings::{Blind, Findings, Ground, Shown, Thresholds};
 use crate::identity::facts::Fact;
 use crate::identity::who::Who;
@@ -55,6 +56,7 @@ struct Rooms {
     cache: ShadowCache,
     what_if: WhatIf,
     who: Who,
+    told: Told,
     /// The part in `what_if` of the lookup that was shown last.
     of_lookup: WhatIf,
 }
@@ -141,11 +143,19 @@ impl Insight {
 
     /// Is told who is who, from `time` on.
     pub(super) fn learn(&mut self, time: Timestamp, fact: &Fact) {
-        self.rooms.who.learn(time, fact);
+        let Rooms { who, told, clients, .. } = &mut self.rooms;
+        who.learn(time, fact);
+        who.forget_workloads(|_| false);
+        told.learn(fact, clients);
     }
 
     /// Takes what the correlator said.
     pub(super) fn event(&mut self, now: Timestamp, event: &Event, emit: &mut dyn FnMut(Report<'_>)) {
+        if let Event::Opened(sent) = event
+            && sent.parties.vantage == Vantage::Client
+        {
+            self.rooms.who.asked(&sent.parties);
+        }
         self.rooms.servers.event(event);
         self.rooms.rates.event(event);
         self.rooms.cache.event(event);
@@ -180,6 +190,7 @@ impl Insight {
     /// Looks what is due.
     fn judge(&mut self, watermark: Timestamp, emit: &mut dyn FnMut(Report<'_>)) {
         self.ticked = watermark;
+        self.rooms.who.tick(watermark);
         let Self { rooms: Rooms { clients, fallbacks, .. }, known, .. } = self;
         fallbacks.tick(watermark, &mut |what| known.followed.push(what));
         clients.tick(watermark, &mut |lookup| known.lookups.push(lookup));
