@@ -82,6 +82,8 @@ pub struct Engine {
     /// `None` where nothing is to be judged.
     insight: Option<Box<Insight>>,
     who: Who,
+    /// Somebody is known since the tally was told.
+    identified: bool,
     /// The time of the latest frame.
     latest: Timestamp,
 }
@@ -101,13 +103,17 @@ impl Engine {
             tally: Tally::new(config.tally),
             insight: config.insight.map(|insight| Box::new(Insight::new(insight))),
             who: Who::default(),
+            identified: false,
             latest: Timestamp::default(),
         }
     }
 
     /// Is told who is who, from `time` on by the clock of the frames.
     pub fn learn(&mut self, time: Timestamp, fact: &Fact) {
-        self.who.learn(time, fact);
+        if let Some((before, now)) = self.who.learn(time, fact) {
+            self.tally.renamed(before, now);
+        }
+        self.identified |= matches!(fact, Fact::Here { .. });
         if let Some(insight) = &mut self.insight {
             insight.learn(time, fact);
         }
@@ -123,6 +129,11 @@ impl Engine {
         &self.tally
     }
 
+    /// A scrape has read all counts: those of workloads that are gone may leave now.
+    pub fn scraped(&mut self) {
+        self.tally.scraped();
+    }
+
     /// Lookups, rates and findings, where they are judged.
     pub fn insight(&self) -> Option<&Insight> {
         self.insight.as_deref()
@@ -130,6 +141,7 @@ impl Engine {
 
     /// Is told the source's counters as they were at `time`, about once a second.
     pub fn counters(&mut self, time: Timestamp, counters: &CaptureCounters) {
+        self.tally.counters(time, counters, &self.who);
         if let Some(insight) = &mut self.insight {
             insight.counters(time, counters);
         }
@@ -200,8 +212,9 @@ impl Engine {
     pub fn tick(&mut self, watermark: Timestamp, emit: &mut dyn FnMut(Report<'_>)) {
         // A query does not expire while a part of its answer is held for the rest.
         let watermark = self.tick_fragments(watermark, emit).min(self.tick_streams(watermark, emit));
-        let Self { correlator, tally, insight, .. } = self;
-        correlator.tick(watermark, &mut |event| tell(&event, watermark, tally, insight, emit));
+        self.turn_over(watermark);
+        let Self { correlator, tally, insight, who, .. } = self;
+        correlator.tick(watermark, &mut |event| tell(&event, watermark, (tally, who), insight, emit));
         if let Some(insight) = insight {
             insight.tick(watermark, emit);
         }
@@ -211,11 +224,21 @@ impl Engine {
     pub fn finish(&mut self, end: Timestamp, emit: &mut dyn FnMut(Report<'_>)) {
         self.finish_fragments(emit);
         self.finish_streams(emit);
-        let Self { correlator, tally, insight, .. } = self;
-        correlator.finish(end, &mut |event| tell(&event, end, tally, insight, emit));
+        self.turn_over(end);
+        let Self { correlator, tally, insight, who, .. } = self;
+        correlator.finish(end, &mut |event| tell(&event, end, (tally, who), insight, emit));
         if let Some(insight) = insight {
             insight.finish(end, emit);
         }
+    }
+
+    /// Counts go to those who are known by now, and leave with those who are gone.
+    fn turn_over(&mut self, now: Timestamp) {
+        self.who.tick(now);
+        if std::mem::take(&mut self.identified) {
+            self.tally.identified(&self.who);
+        }
+        self.tally.tick(now, &mut self.who);
     }
 
     /// Shows a TCP segment to the rooms that follow connections.
@@ -326,7 +349,7 @@ impl Engine {
             return PacketResult::NotDns;
         }
         self.tally.message(&message);
-        let Self { correlator, tally, messages, insight, .. } = self;
+        let Self { correlator, tally, messages, insight, who, .. } = self;
         let Pass { time, place, flow, hop_limit, to_server, .. } = *pass;
         let observation = Observation { time, place, flow, hop_limit, to_server, message };
         if *messages {
@@ -335,7 +358,7 @@ impl Engine {
         let copy = &mut pass.copy;
         let vantage = correlator.observe(observation, &mut |event| {
             *copy |= event == Event::Copy;
-            tell(&event, time, tally, insight, emit);
+            tell(&event, time, (tally, who), insight, emit);
         });
         pass.vantage = Some(vantage);
         PacketResult::Message
@@ -346,11 +369,11 @@ impl Engine {
 fn tell(
     event: &Event,
     now: Timestamp,
-    tally: &mut Tally,
+    (tally, who): (&mut Tally, &Who),
     insight: &mut Option<Box<Insight>>,
     emit: &mut dyn FnMut(Report<'_>),
 ) {
-    tally.event(event);
+    tally.event(now, event, who);
     if let Some(insight) = insight {
         insight.event(now, event, emit);
     }

@@ -259,6 +259,10 @@ struct ServeArgs {
     /// Series of one metric; later workloads are counted as ~other
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     max_series: u32,
+    /// Series of a workload leave this long after its last instance, those of an address after its last packet; but not
+    /// before a scrape has read them
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_duration)]
+    series_grace: Duration,
     /// Address of the cluster's DNS service; may be given several times
     #[arg(long, value_name = "ADDRESS")]
     cluster_dns: Vec<IpAddr>,

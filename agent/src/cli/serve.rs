@@ -12,17 +12,20 @@ use anyhow::{Context as _, Result, anyhow};
 use jiff::tz::TimeZone;
 use tokio::sync::oneshot;
 
-use super::watch::{learn_names, open_live, tell_attached};
+use super::watch::{learn_fact, learn_names, open_live, tell_attached};
 use super::{LiveArgs, ServeArgs};
 use crate::capture::Namer;
 use crate::capture::counters::CaptureCounters;
 use crate::capture::ebpf::kernel;
+use crate::capture::frame::Timestamp;
 use crate::engine::{Engine, Report};
 use crate::export::findings::text::FindingLines;
 use crate::export::http;
-use crate::export::json::InterfaceNames;
 use crate::export::metrics::{Build, Metrics};
+use crate::export::names::Names;
 use crate::export::summary::{Judged, SourceReport, statistics, summary};
+use crate::identity::Sources;
+use crate::identity::facts::Fact;
 use crate::live::{Live, Screen, Shared, Signals};
 use crate::tally::TallyLimits;
 
@@ -32,7 +35,12 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode> {
     let listener = TcpListener::bind(args.listen)
         .with_context(|| format!("failed to listen on {} (--listen chooses another address)", args.listen))?;
     let address = listener.local_addr().context("failed to ask for the address of the listener")?;
-    let tally = TallyLimits { max_series: args.max_series as usize, cluster_dns: args.cluster_dns.clone() };
+    let tally = TallyLimits {
+        max_series: args.max_series as usize,
+        cluster_dns: args.cluster_dns.clone(),
+        series_grace: Some(args.series_grace),
+        identity: args.live.identity != Sources::These(Vec::new()),
+    };
     let mut engine = args.matching.engine(&args.live, tally);
     engine.insight = Some(args.judge.config(&args.live)?);
     let shared = Shared::new(Engine::new(engine));
@@ -95,7 +103,7 @@ impl Server {
 struct Agent {
     live: LiveArgs,
     address: SocketAddr,
-    names: InterfaceNames,
+    names: Names,
     namer: Namer,
     lines: FindingLines,
 }
@@ -103,11 +111,21 @@ struct Agent {
 impl Agent {
     fn new(live: LiveArgs, address: SocketAddr, namer: Namer) -> Self {
         let lines = FindingLines { zone: TimeZone::system(), colour: false, verbose: false };
-        Self { live, address, names: InterfaceNames::new(), namer, lines }
+        Self { live, address, names: Names::default(), namer, lines }
     }
 }
 
 impl Screen for Agent {
+    fn counters(&mut self, time: Timestamp, _counters: &CaptureCounters) -> io::Result<ControlFlow<()>> {
+        self.names.tick(time);
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn fact(&mut self, time: Timestamp, fact: &Fact) -> io::Result<()> {
+        learn_fact(&mut self.names, time, fact);
+        Ok(())
+    }
+
     fn report(&mut self, report: &Report<'_>) -> io::Result<ControlFlow<()>> {
         if let Report::Finding(change) = report {
             learn_names(&mut self.names, &self.namer, report);
@@ -121,7 +139,7 @@ impl Screen for Agent {
     }
 
     fn attached(&mut self, took: Duration, error: Option<String>, counters: &CaptureCounters) {
-        tell_attached(&self.live, took, error, counters);
+        tell_attached(&self.live, took, error, counters, &self.names);
         tell!("metrics on http://{}/metrics", self.address);
     }
 

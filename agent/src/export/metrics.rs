@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::Hash;
+use std::net::IpAddr;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
@@ -16,16 +17,16 @@ use crate::capture::counters::CaptureCounters;
 use crate::capture::frame::InterfaceKind;
 use crate::correlate::{OrphanReason, Vantage};
 use crate::dns::{Rcode, RecordType};
+use crate::identity::who::{HOST, Who};
 use crate::live::{Live, PacketCounts, Shared};
 use crate::maps::Map;
 use crate::packet::{Transport, fragments, tcp};
-use crate::tally::{Buckets, DURATION_BOUNDS, MalformedKind, PacketResult, SIZE_BOUNDS, Series, Subject};
+use crate::tally::{
+    Amount, Buckets, DURATION_BOUNDS, MalformedKind, Miss, PacketResult, SIZE_BOUNDS, Series, Subject,
+};
 
 /// What stands before every name.
 const PREFIX: &str = "nslookout";
-/// The platform, where nothing says to which namespace a client belongs (metrics.md).
-const NAMESPACE: &str = "host";
-
 /// What the agent says of its own build.
 #[derive(Clone, Debug)]
 pub struct Build {
@@ -164,19 +165,22 @@ impl fmt::Debug for All {
 
 impl Collector for All {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let live = self.shared.lock();
+        let mut live = self.shared.lock();
         let mut writer = Writer(encoder);
         client_side(&mut writer, &live)?;
         server_side(&mut writer, &live)?;
         uplinks(&mut writer, &live)?;
-        agent(&mut writer, &live, &self.build)
+        agent(&mut writer, &live, &self.build)?;
+        // Under the same lock: nothing was counted in between.
+        live.engine.scraped();
+        Ok(())
     }
 }
 
 /// A. What clients asked and got.
 fn client_side(writer: &mut Writer<'_>, live: &Live) -> fmt::Result {
-    let side = &live.engine.tally().client;
-    let queries = rows(&side.queries, |(transport, qtype, resolver)| {
+    let (side, who) = (&live.engine.tally().client, live.engine.who());
+    let queries = rows(&side.queries, who, |(transport, qtype, resolver)| {
         vec![
             ("transport", transport.as_str().to_owned()),
             ("qtype", qtype_label(*qtype)),
@@ -184,21 +188,35 @@ fn client_side(writer: &mut Writer<'_>, live: &Live) -> fmt::Result {
         ]
     });
     writer.counter("queries", "DNS queries, each once however often it was sent", queries)?;
-    let responses = rows(&side.responses, |(transport, rcode)| {
+    let responses = rows(&side.responses, who, |(transport, rcode)| {
         vec![("transport", transport.as_str().to_owned()), ("rcode", rcode_label(*rcode))]
     });
     writer.counter("responses", "DNS responses that came in time", responses)?;
-    let nodata = rows(&side.nodata, |qtype| vec![("qtype", qtype_label(*qtype))]);
+    let nodata = rows(&side.nodata, who, |qtype| vec![("qtype", qtype_label(*qtype))]);
     writer.counter("nodata_responses", "Responses NOERROR without a record of the type asked", nodata)?;
-    let unanswered = rows(&side.unanswered, |(transport, resolver)| {
+    let unanswered = rows(&side.unanswered, who, |(transport, resolver)| {
         vec![("transport", transport.as_str().to_owned()), ("resolver", resolver.as_str().to_owned())]
     });
     writer.counter("unanswered_queries", "DNS queries without a response within the time-out", unanswered)?;
     let none = |(): &()| Vec::new();
-    writer.counter("late_responses", "Responses that came after the time-out", rows(&side.late, none))?;
-    writer.counter("query_retransmits", "DNS queries that were sent again", rows(&side.retransmits, none))?;
-    let durations =
-        sorted(&side.durations).map(|(transport, buckets)| (transport_labels(*transport), buckets));
+    writer.counter(
+        "late_responses",
+        "Responses that came after the time-out",
+        rows(&side.late, who, none),
+    )?;
+    writer.counter(
+        "query_retransmits",
+        "DNS queries that were sent again",
+        rows(&side.retransmits, who, none),
+    )?;
+    let mut by_name = BTreeMap::new();
+    for ((namespace, transport), buckets) in &side.durations {
+        // A namespace that is gone had its name until all of it was read.
+        let name = who.namespace(*namespace).or(who.namespace(HOST)).unwrap_or_default();
+        by_name.entry((name, *transport)).or_insert_with(Buckets::default).add(buckets);
+    }
+    let labels = |name: &str, transport| vec![("namespace", name.to_owned()), transport_label(transport)];
+    let durations = by_name.iter().map(|((name, transport), buckets)| (labels(name, *transport), buckets));
     writer.histogram(
         "query_duration",
         Unit::Seconds,
@@ -206,11 +224,11 @@ fn client_side(writer: &mut Writer<'_>, live: &Live) -> fmt::Result {
         &DURATION_BOUNDS,
         durations,
     )?;
-    let truncated = rows(&side.truncated, none);
+    let truncated = rows(&side.truncated, who, none);
     writer.counter("truncated_responses", "Responses with the TC bit: the answer did not fit", truncated)?;
     let sizes = sorted(&side.sizes).map(|(transport, buckets)| (vec![transport_label(*transport)], buckets));
     writer.histogram("response_size", Unit::Bytes, "Size of DNS responses", &SIZE_BOUNDS, sizes)?;
-    let oversize = rows(&side.oversize, none);
+    let oversize = rows(&side.oversize, who, none);
     writer.counter("oversize_responses", "UDP responses larger than the client said it takes", oversize)?;
     let edns = sorted(&side.edns).map(|(size, count)| (vec![("bufsize", size.as_str().to_owned())], *count));
     writer.counter("edns_queries", "DNS queries by the UDP payload size that they offer", edns)
@@ -218,15 +236,16 @@ fn client_side(writer: &mut Writer<'_>, live: &Live) -> fmt::Result {
 
 /// C. What servers on this node were asked and said.
 fn server_side(writer: &mut Writer<'_>, live: &Live) -> fmt::Result {
-    let side = &live.engine.tally().server;
-    let queries = rows(&side.queries, |transport| vec![transport_label(*transport)]);
+    let (side, who) = (&live.engine.tally().server, live.engine.who());
+    let queries = rows(&side.queries, who, |transport| vec![transport_label(*transport)]);
     writer.counter("server_queries", "DNS queries that reached a server on this node", queries)?;
-    let responses = rows(&side.responses, |(transport, rcode)| {
+    let none = |(): &()| Vec::new();
+    let responses = rows(&side.responses, who, |(transport, rcode)| {
         vec![transport_label(*transport), ("rcode", rcode_label(*rcode))]
     });
     writer.counter("server_responses", "DNS responses by a server on this node", responses)?;
-    let durations =
-        side.durations.sorted().into_iter().map(|(subject, (), buckets)| (subject_labels(subject), buckets));
+    let durations = rows(&side.durations, who, none);
+    let durations = durations.iter().map(|(labels, buckets)| (labels.clone(), buckets));
     writer.histogram(
         "server_query_duration",
         Unit::Seconds,
@@ -345,6 +364,9 @@ fn agent(writer: &mut Writer<'_>, live: &Live, build: &Build) -> fmt::Result {
     let help = "Fragments whose first was not seen before them, so that nobody knows their ports";
     writer.counter("later_fragments", help, later)?;
     attachments(writer, counters)?;
+    let misses = Miss::ALL.map(|miss| (kind(miss.as_str()), tally.misses.count(miss)));
+    let help = "Clients and interfaces of which something was not known, each once until it is";
+    writer.counter("identity_misses", help, misses)?;
     series(writer, live)?;
     let programs = || counters.programs.iter().map(|runs| (vec![("program", runs.program.to_owned())], runs));
     writer.counter(
@@ -450,26 +472,57 @@ fn series(writer: &mut Writer<'_>, live: &Live) -> fmt::Result {
     )
 }
 
-/// The series of one metric with `namespace` and `workload` before its own labels.
-fn rows<L: Copy + Eq + Hash + Ord>(series: &Series<L>, own: impl Fn(&L) -> Labels) -> Vec<(Labels, u64)> {
-    let row = |(subject, labels, value): (Subject, L, &u64)| {
-        let mut all = subject_labels(subject);
+/// Whom a series is about, by name, in the order of a page.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Name<'a> {
+    /// Namespace and name of a workload.
+    Workload(&'a str, &'a str),
+    Address(IpAddr),
+    Other,
+}
+
+impl<'a> Name<'a> {
+    fn of(subject: Subject, who: &'a Who) -> Self {
+        match subject {
+            Subject::Workload(id) => who
+                .workload(id)
+                .map_or(Self::Other, |workload| Self::Workload(&workload.namespace, &workload.name)),
+            Subject::Address(client) => Self::Address(client.address),
+            Subject::Other => Self::Other,
+        }
+    }
+
+    fn labels(self, who: &Who) -> Labels {
+        let (namespace, workload) = match self {
+            Self::Workload(namespace, name) => (namespace, name.to_owned()),
+            Self::Address(address) => (who.namespace(HOST).unwrap_or_default(), address.to_string()),
+            Self::Other => (who.namespace(HOST).unwrap_or_default(), "~other".to_owned()),
+        };
+        vec![("namespace", namespace.to_owned()), ("workload", workload)]
+    }
+}
+
+/// The series of one metric with `namespace` and `workload` before its own labels. Those whose labels are the same are one:
+/// a Deployment and a StatefulSet of one name, or one address in two networks.
+fn rows<L: Copy + Eq + Hash + Ord, V: Amount>(
+    series: &Series<L, V>,
+    who: &Who,
+    own: impl Fn(&L) -> Labels,
+) -> Vec<(Labels, V)> {
+    let mut sums: BTreeMap<(Name<'_>, L), V> = BTreeMap::new();
+    for (subject, labels, value) in series.sorted() {
+        sums.entry((Name::of(subject, who), labels)).or_default().add(value);
+    }
+    let row = |((name, labels), value): ((Name<'_>, L), V)| {
+        let mut all = name.labels(who);
         all.extend(own(&labels));
-        (all, *value)
+        (all, value)
     };
-    series.sorted().into_iter().map(row).collect()
+    sums.into_iter().map(row).collect()
 }
 
 fn sorted<K: Ord, V>(map: &Map<K, V>) -> impl Iterator<Item = (&K, &V)> {
     map.iter().collect::<BTreeMap<_, _>>().into_iter()
-}
-
-fn subject_labels(subject: Subject) -> Labels {
-    vec![("namespace", NAMESPACE.to_owned()), ("workload", subject.to_string())]
-}
-
-fn transport_labels(transport: Transport) -> Labels {
-    vec![("namespace", NAMESPACE.to_owned()), transport_label(transport)]
 }
 
 fn transport_label(transport: Transport) -> (&'static str, String) {

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use crate::dns::{DecodeError, Edns, Rcode, RecordType};
+use crate::identity::facts::ServerRole;
 
 /// What became of one captured packet; each packet has exactly one result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -104,10 +105,17 @@ impl Resolver {
         }
     }
 
-    /// By the constants of facts.md section 4; `cluster` holds the addresses of the cluster's DNS service.
-    pub(super) fn of(server: IpAddr, cluster: &[IpAddr]) -> Self {
+    /// As it was told, else by the constants of facts.md section 4; `cluster` holds what the user said to be the addresses
+    /// of the cluster's DNS service, `role` is what the platform says.
+    pub(super) fn of(server: IpAddr, cluster: &[IpAddr], role: Option<ServerRole>) -> Self {
         if cluster.contains(&server) {
             return Self::Cluster;
+        }
+        match role {
+            Some(ServerRole::NodeLocal) => return Self::NodeLocal,
+            Some(ServerRole::Cluster) => return Self::Cluster,
+            Some(ServerRole::Vpc) => return Self::Vpc,
+            None => {}
         }
         match server {
             IpAddr::V4(ip) => match ip.octets() {

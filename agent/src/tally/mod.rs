@@ -4,7 +4,9 @@
 
 mod labels;
 mod lookups;
+mod misses;
 mod series;
+mod turnover;
 
 use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
@@ -13,8 +15,9 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use crate::capture::frame::Timestamp;
-use crate::correlate::{Event, OrphanReason, Outcome, Parties, Sent, Stray, Transaction, Vantage};
-use crate::dns::{Edns, Message, Name, Rcode, RecordType, Response};
+use crate::correlate::{ClientId, Event, OrphanReason, Outcome, Parties, Sent, Stray, Transaction, Vantage};
+use crate::dns::{Message, Name, Rcode, RecordType, Response};
+use crate::identity::who::{HOST, NamespaceId, Who};
 use crate::maps::Map;
 use crate::packet::Transport;
 use crate::packet::fragments::FragmentCounts;
@@ -23,7 +26,8 @@ use crate::packet::tcp::StreamCounts;
 pub use labels::{BufferSize, MalformedKind, PacketResult, Resolver};
 use labels::{listed, listed_rcode};
 pub use lookups::LookupCounts;
-pub use series::{Buckets, DURATION_BOUNDS, Durations, SIZE_BOUNDS, Series, Sizes, Subject};
+pub use misses::{Miss, Misses};
+pub use series::{Amount, Buckets, DURATION_BOUNDS, Durations, SIZE_BOUNDS, Series, Sizes, Subject};
 
 /// The bounds of counting.
 #[derive(Clone, Debug)]
@@ -32,11 +36,16 @@ pub struct TallyLimits {
     pub max_series: usize,
     /// Addresses of the cluster's DNS service.
     pub cluster_dns: Vec<IpAddr>,
+    /// How long the series of a workload stay after its last instance, and those of an address after its last packet, if
+    /// they were read; `None`: for good.
+    pub series_grace: Option<Duration>,
+    /// Somebody was asked who is who, so that who is not known is a miss.
+    pub identity: bool,
 }
 
 impl Default for TallyLimits {
     fn default() -> Self {
-        Self { max_series: 10_000, cluster_dns: Vec::new() }
+        Self { max_series: 10_000, cluster_dns: Vec::new(), series_grace: None, identity: false }
     }
 }
 
@@ -59,8 +68,8 @@ pub struct ClientSide {
     pub truncated: Series<()>,
     /// Responses over UDP larger than the client said it takes.
     pub oversize: Series<()>,
-    /// Time from the first send to the response.
-    pub durations: Map<Transport, Durations>,
+    /// Time from the first send to the response, by the client's namespace.
+    pub durations: Map<(NamespaceId, Transport), Durations>,
     /// Size of the responses.
     pub sizes: Map<Transport, Sizes>,
     /// Queries by the payload size that they offer.
@@ -172,6 +181,10 @@ pub struct Tally {
     pub evictions: u64,
     /// Responses without a waiting query.
     pub orphans: Map<OrphanReason, u64>,
+    /// Who or what was not known.
+    pub misses: Misses,
+    /// When series were looked through last.
+    swept: Timestamp,
     /// At the clients.
     pub client: ClientSide,
     /// At the servers.
@@ -197,6 +210,8 @@ impl Tally {
             malformed: Map::default(),
             evictions: 0,
             orphans: Map::default(),
+            misses: Misses::default(),
+            swept: Timestamp::default(),
             client: ClientSide::default(),
             server: ServerSide::default(),
             summary: Summary::default(),
@@ -244,23 +259,21 @@ impl Tally {
         }
     }
 
-    /// Counts what the correlator said.
-    pub(crate) fn event(&mut self, event: &Event) {
+    /// Counts what the correlator said at `now`; `who` tells whom it is about.
+    pub(crate) fn event(&mut self, now: Timestamp, event: &Event, who: &Who) {
+        let most = self.limits.max_series;
         match event {
-            Event::Opened(Sent { parties, question, edns, .. }) => {
-                let qtype = question.as_ref().map_or(RecordType(0), |question| question.qtype);
-                self.opened(parties, qtype, *edns);
-            }
+            Event::Opened(sent) => self.opened(now, sent, who),
             Event::Retransmitted(Sent { parties, echo, .. }) => {
                 if parties.vantage == Vantage::Client {
-                    *self.client.retransmits.at(self.limits.max_series, parties.client.ip(), ()) += 1;
+                    *self.client.retransmits.at(most, now, client(parties, who).0, ()) += 1;
                 }
                 self.summary.retransmits += u64::from(!echo);
             }
-            Event::Closed(transaction) => self.closed(transaction),
+            Event::Closed(transaction) => self.closed(now, transaction, who),
             Event::Late { stray, .. } => {
                 if stray.parties.vantage == Vantage::Client {
-                    *self.client.late.at(self.limits.max_series, stray.parties.client.ip(), ()) += 1;
+                    *self.client.late.at(most, now, client(&stray.parties, who).0, ()) += 1;
                 }
                 self.summary.late += u64::from(!stray.echo);
             }
@@ -273,38 +286,48 @@ impl Tally {
         }
     }
 
-    fn opened(&mut self, parties: &Parties, qtype: RecordType, edns: Option<Edns>) {
+    fn opened(&mut self, now: Timestamp, sent: &Sent, who: &Who) {
+        let Sent { parties, question, edns, .. } = sent;
         let most = self.limits.max_series;
         match parties.vantage {
             Vantage::Client => {
-                let resolver = Resolver::of(parties.server.ip(), &self.limits.cluster_dns);
-                let labels = (parties.transport, listed(qtype), resolver);
-                *self.client.queries.at(most, parties.client.ip(), labels) += 1;
-                *self.client.edns.entry(BufferSize::of(edns)).or_default() += 1;
+                let qtype = question.as_ref().map_or(RecordType(0), |question| question.qtype);
+                let labels = (parties.transport, listed(qtype), self.resolver(parties, who));
+                *self.client.queries.at(most, now, client(parties, who).0, labels) += 1;
+                *self.client.edns.entry(BufferSize::of(*edns)).or_default() += 1;
+                if self.limits.identity {
+                    self.misses.asked(parties, who);
+                }
             }
-            Vantage::Server => *self.server.queries.at(most, parties.server.ip(), parties.transport) += 1,
+            Vantage::Server => {
+                *self.server.queries.at(most, now, server(parties, who), parties.transport) += 1;
+            }
             Vantage::Uplink | Vantage::Unknown => {}
         }
     }
 
-    fn closed(&mut self, transaction: &Transaction) {
+    fn resolver(&self, parties: &Parties, who: &Who) -> Resolver {
+        let server = parties.server.ip();
+        Resolver::of(server, &self.limits.cluster_dns, who.role(server))
+    }
+
+    fn closed(&mut self, now: Timestamp, transaction: &Transaction, who: &Who) {
         let Transaction { parties, outcome, .. } = transaction;
         self.unseen += u64::from(matches!(outcome, Outcome::Unseen { .. }));
+        let most = self.limits.max_series;
         match (parties.vantage, outcome) {
             (Vantage::Client, Outcome::Answered { response, latency }) => {
-                self.client_response(transaction, response, *latency);
+                self.client_response(now, transaction, response, *latency, who);
             }
             (Vantage::Client, Outcome::Unanswered { .. }) => {
-                let resolver = Resolver::of(parties.server.ip(), &self.limits.cluster_dns);
-                let labels = (parties.transport, resolver);
-                *self.client.unanswered.at(self.limits.max_series, parties.client.ip(), labels) += 1;
+                let labels = (parties.transport, self.resolver(parties, who));
+                *self.client.unanswered.at(most, now, client(parties, who).0, labels) += 1;
             }
             (Vantage::Server, Outcome::Answered { response, latency }) => {
-                let most = self.limits.max_series;
-                let server = parties.server.ip();
-                *self.server.responses.at(most, server, (parties.transport, listed_rcode(response.rcode))) +=
-                    1;
-                let durations = self.server.durations.at(most, server, ());
+                let server = server(parties, who);
+                let labels = (parties.transport, listed_rcode(response.rcode));
+                *self.server.responses.at(most, now, server, labels) += 1;
+                let durations = self.server.durations.at(most, now, server, ());
                 durations.observe(&DURATION_BOUNDS, latency.as_secs_f64());
             }
             _ => {}
@@ -314,22 +337,31 @@ impl Tally {
         }
     }
 
-    fn client_response(&mut self, transaction: &Transaction, response: &Response, latency: Duration) {
+    fn client_response(
+        &mut self,
+        now: Timestamp,
+        transaction: &Transaction,
+        response: &Response,
+        latency: Duration,
+        who: &Who,
+    ) {
         let most = self.limits.max_series;
-        let Parties { transport, client, .. } = transaction.parties;
+        let transport = transaction.parties.transport;
+        let (subject, namespace) = client(&transaction.parties, who);
         let side = &mut self.client;
-        *side.responses.at(most, client.ip(), (transport, listed_rcode(response.rcode))) += 1;
+        *side.responses.at(most, now, subject, (transport, listed_rcode(response.rcode))) += 1;
         if response.is_nodata() {
             let qtype = response.question.as_ref().map_or(RecordType(0), |question| question.qtype);
-            *side.nodata.at(most, client.ip(), listed(qtype)) += 1;
+            *side.nodata.at(most, now, subject, listed(qtype)) += 1;
         }
         if response.header.truncated() {
-            *side.truncated.at(most, client.ip(), ()) += 1;
+            *side.truncated.at(most, now, subject, ()) += 1;
         }
         if transport == Transport::Udp && response.length > transaction.query.udp_limit() {
-            *side.oversize.at(most, client.ip(), ()) += 1;
+            *side.oversize.at(most, now, subject, ()) += 1;
         }
-        side.durations.entry(transport).or_default().observe(&DURATION_BOUNDS, latency.as_secs_f64());
+        let durations = side.durations.entry((namespace, transport)).or_default();
+        durations.observe(&DURATION_BOUNDS, latency.as_secs_f64());
         side.sizes.entry(transport).or_default().observe(&SIZE_BOUNDS, response.length as f64);
     }
 
@@ -383,6 +415,22 @@ impl Tally {
     }
 }
 
+/// Whom a client's counts belong to, and its namespace.
+fn client(parties: &Parties, who: &Who) -> (Subject, NamespaceId) {
+    match who.client_of(parties) {
+        Some(known) => (Subject::Workload(known.workload), known.namespace),
+        None => (Subject::Address(parties.client_id()), HOST),
+    }
+}
+
+/// Whom a server's counts belong to.
+fn server(parties: &Parties, who: &Who) -> Subject {
+    match who.server_of(parties) {
+        Some(known) => Subject::Workload(known.workload),
+        None => Subject::Address(ClientId::at(parties.place.as_ref(), parties.server.ip())),
+    }
+}
+
 impl ServerSummary {
     fn new() -> Self {
         #[expect(
@@ -406,6 +454,7 @@ fn add_bounded<K: Eq + Hash>(counts: &mut Map<K, u64>, key: K) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::facts::ServerRole;
 
     #[test]
     fn the_resolver_is_known_by_its_address() {
@@ -433,24 +482,35 @@ mod tests {
         ];
         let cluster = ["10.96.0.10".parse().unwrap(), "fd12::a".parse().unwrap()];
         for (address, expected) in cases {
-            assert_eq!(Resolver::of(address.parse().unwrap(), &cluster), expected, "{address}");
+            assert_eq!(Resolver::of(address.parse().unwrap(), &cluster, None), expected, "{address}");
         }
         // What the user says comes first.
         let vpc: IpAddr = "169.254.169.253".parse().unwrap();
-        assert_eq!(Resolver::of(vpc, &[vpc]), Resolver::Cluster);
+        assert_eq!(Resolver::of(vpc, &[vpc], Some(ServerRole::NodeLocal)), Resolver::Cluster);
+        // Then what the platform says.
+        let roles = [
+            (ServerRole::NodeLocal, Resolver::NodeLocal),
+            (ServerRole::Cluster, Resolver::Cluster),
+            (ServerRole::Vpc, Resolver::Vpc),
+        ];
+        for (role, expected) in roles {
+            assert_eq!(Resolver::of("172.20.0.10".parse().unwrap(), &[], Some(role)), expected);
+        }
     }
 
     #[test]
     fn series_are_bounded_and_the_rest_is_other() {
         const MOST: usize = 3;
-        let address = |last: u8| IpAddr::from([10, 0, 0, last]);
+        let now = Timestamp::from_nanos(1);
+        let address =
+            |last: u8| Subject::Address(ClientId { interface: None, address: [10, 0, 0, last].into() });
         let mut series: Series<Transport> = Series::default();
         for _ in 0..2 {
             for last in 1..=5 {
-                *series.at(MOST, address(last), Transport::Udp) += 1;
+                *series.at(MOST, now, address(last), Transport::Udp) += 1;
             }
         }
-        *series.at(MOST, address(1), Transport::Tcp) += 1;
+        *series.at(MOST, now, address(1), Transport::Tcp) += 1;
         assert_eq!(series.overflow, 5);
         let rows: Vec<(String, Transport, u64)> = series
             .sorted()
