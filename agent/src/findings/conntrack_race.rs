@@ -15,7 +15,7 @@ use hashlink::LinkedHashMap;
 
 use self::plain_loss::PlainLoss;
 use super::example::of_asks;
-use super::remedies::{count, remedy, text};
+use super::remedies::{count, dns_option, remedy, text};
 use super::thresholds::Race;
 use super::{
     Confidence, Desk, Details, Detector, FindingId, Measure, Quantity, Remedy, RemedyPlace, Severity,
@@ -318,10 +318,10 @@ fn remedies() -> Vec<Remedy> {
             RemedyPlace::Node,
             &["kubectl apply -f nodelocaldns.yaml"],
         ),
-        remedy(
+        dns_option(
             "With glibc: use a port of its own for each query (musl ignores this)",
-            RemedyPlace::PodSpec,
-            &["dnsConfig:", "  options:", "  - name: single-request-reopen"],
+            "single-request-reopen",
+            None,
         ),
         remedy("With glibc: ask over TCP", RemedyPlace::ResolvConf, &["options use-vc"]),
         remedy(

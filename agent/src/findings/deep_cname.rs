@@ -97,11 +97,13 @@ fn details(transaction: &Transaction, response: &Response, name: &Name, chain: &
             what: format!("Remove one of the aliases of {owner}"),
             place: RemedyPlace::Server,
             lines: Vec::new(),
+            dns: None,
         },
         None => Remedy {
             what: "Point the first name straight at the last one, if both are stable".into(),
             place: RemedyPlace::Server,
             lines: vec![format!("{}  IN  CNAME  {}", pasted(name), pasted(&last))],
+            dns: None,
         },
     };
     Details {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Confidence;
 use crate::capture::frame::{Ifindex, Timestamp};
 use crate::correlate::ClientId;
+use crate::identity::who::Behind;
 use crate::packet::Transport;
 
 /// The name of a rule, and of its page in docs/findings/.
@@ -264,6 +265,47 @@ pub struct Remedy {
     pub place: RemedyPlace,
     /// The exact lines; none where it is no matter of lines.
     pub lines: Vec<String>,
+    /// The same as a change of what a specification says of DNS, so that whoever knows that can write its own lines.
+    pub dns: Option<DnsChange>,
+}
+
+/// A change of what a specification says of DNS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DnsChange {
+    /// An option of resolv.conf(5).
+    Option {
+        /// `ndots`.
+        name: &'static str,
+        /// `2`.
+        value: Option<String>,
+    },
+    /// `dnsPolicy` of a pod.
+    Policy {
+        /// The policy.
+        policy: &'static str,
+        /// It is for pods with hostNetwork, else for the others.
+        host_network: bool,
+    },
+    /// Another search list, and on Kubernetes with it `dnsPolicy: None`.
+    Search {
+        /// Servers, where it has none of its own.
+        nameservers: Vec<String>,
+        /// The whole list.
+        searches: Vec<String>,
+        /// `ndots`, where it has to be said then.
+        ndots: Option<String>,
+    },
+}
+
+impl DnsChange {
+    /// As resolv.conf(5) has it: `ndots:2`; `None`: it is no option.
+    pub fn option(&self) -> Option<String> {
+        match self {
+            Self::Option { name, value: Some(value) } => Some(format!("{name}:{value}")),
+            Self::Option { name, value: None } => Some((*name).to_owned()),
+            Self::Policy { .. } | Self::Search { .. } => None,
+        }
+    }
 }
 
 /// Where lines are changed.
@@ -285,6 +327,12 @@ pub enum RemedyPlace {
     Firewall,
     /// The application.
     Application,
+    /// The task definition of ECS.
+    TaskDefinition,
+    /// The command or file that runs a container.
+    Container,
+    /// The unit of systemd.
+    Unit,
 }
 
 impl RemedyPlace {
@@ -299,6 +347,9 @@ impl RemedyPlace {
             Self::Server => "server",
             Self::Firewall => "firewall",
             Self::Application => "application",
+            Self::TaskDefinition => "task definition",
+            Self::Container => "container",
+            Self::Unit => "systemd unit",
         }
     }
 }
@@ -310,6 +361,8 @@ pub struct Finding {
     pub id: FindingId,
     /// Whom it is about.
     pub subject: Subject,
+    /// Who stands behind its client: as it was known when it opened, or as soon as it was.
+    pub behind: Behind,
     /// How bad: the worst that was seen since it opened.
     pub severity: Severity,
     /// How sure: the surest since it opened.

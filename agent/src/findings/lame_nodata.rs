@@ -136,6 +136,7 @@ fn remedy(candidate: &Candidate) -> Remedy {
             ),
             place: RemedyPlace::Server,
             lines: Vec::new(),
+            dns: None,
         };
     }
     let zone = domain.to_string();
@@ -146,6 +147,7 @@ fn remedy(candidate: &Candidate) -> Remedy {
         ),
         place: RemedyPlace::Server,
         lines: vec![format!("server=/{}/ADDRESS-OF-THAT-SERVER", pasted(&zone.trim_end_matches('.')))],
+        dns: None,
     }
 }
 

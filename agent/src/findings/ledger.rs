@@ -8,6 +8,7 @@ use hashlink::LinkedHashMap;
 
 use super::{Change, Details, Finding, FindingId, Severity, Sighting, Subject};
 use crate::capture::frame::Timestamp;
+use crate::identity::who::Behind;
 
 /// Findings that are open at once, at most.
 const MAX_OPEN: usize = 1024;
@@ -155,7 +156,7 @@ impl Ledger {
         &mut self,
         now: Timestamp,
         sighting: Sighting,
-        details: impl FnOnce() -> Details,
+        details: impl FnOnce() -> (Details, Behind),
         emit: &mut dyn FnMut(&Change<'_>),
     ) {
         let Sighting { id, subject, severity, confidence, seen: (first, last), count } = sighting;
@@ -171,7 +172,12 @@ impl Ledger {
         let as_bad = severity >= finding.severity && confidence >= finding.confidence;
         if worse || as_bad && now.since(entry.written) >= REWRITE {
             entry.written = now;
-            finding.details = details();
+            let (details, behind) = details();
+            finding.details = details;
+            // Who was known stays, though the instance may be forgotten by now.
+            if !behind.is_nobody() {
+                finding.behind = behind;
+            }
         }
         if worse {
             self.severities[finding.severity as usize] -= 1;
@@ -188,7 +194,7 @@ impl Ledger {
         &mut self,
         now: Timestamp,
         sighting: Sighting,
-        details: impl FnOnce() -> Details,
+        details: impl FnOnce() -> (Details, Behind),
         emit: &mut dyn FnMut(&Change<'_>),
     ) {
         if self.open.len() >= MAX_OPEN && !self.make_room(now, sighting.severity, emit) {
@@ -198,10 +204,11 @@ impl Ledger {
         let Sighting { id, subject, severity, confidence, seen: (first_seen, last_seen), count } = sighting;
         // What was held back of it is found now.
         self.held_back.remove(&(id, subject));
-        let (details, changed, closed) = (details(), now, None);
+        let ((details, behind), changed, closed) = (details(), now, None);
         let finding = Finding {
             id,
             subject,
+            behind,
             severity,
             confidence,
             first_seen,
@@ -229,6 +236,23 @@ impl Ledger {
         };
         self.close(&key, now, emit);
         true
+    }
+
+    /// Those behind the client of an open finding may be known only after it opened: then it is completed.
+    pub(super) fn identify(
+        &mut self,
+        behind: impl Fn(&Subject) -> Behind,
+        complete: impl Fn(Details, FindingId, &Subject, &Behind) -> Details,
+    ) {
+        let nobody = |finding: &Finding| finding.behind.is_nobody() && finding.subject.client.is_some();
+        let open = self.open.iter_mut().map(|(_, entry)| &mut entry.finding);
+        for finding in open.filter(|finding| nobody(finding)) {
+            let behind = behind(&finding.subject);
+            if !behind.is_nobody() {
+                finding.details = complete(finding.details.clone(), finding.id, &finding.subject, &behind);
+                finding.behind = behind;
+            }
+        }
     }
 
     pub(super) fn hold_back(&mut self, note: HeldBack) {
@@ -291,6 +315,7 @@ fn joined(earlier: Finding, later: Finding) -> Finding {
         first_seen: earlier.first_seen.min(later.first_seen),
         last_seen: earlier.last_seen.max(later.last_seen),
         count: earlier.count + later.count,
+        behind: if later.behind.is_nobody() { earlier.behind } else { later.behind },
         details: if worse { earlier.details } else { later.details },
         ..later
     }

@@ -6,6 +6,7 @@
 //! A rule that rests on "nothing followed" asks [`Desk::lost`] how many packets were lost there and then, and fires only
 //! where its evidence exceeds its threshold plus that; else it says so with [`Desk::hold_back`].
 
+mod behind;
 mod blind;
 mod cluster;
 mod conntrack_race;
@@ -64,8 +65,8 @@ pub use crate::correlate::fingerprint::Confidence;
 pub use blind::{Blind, Open, OpenQuery, Outlook, Unfinished};
 pub use evidence::{counted, percentage};
 pub use finding::{
-    Change, Details, Finding, FindingId, Measure, Packet, Quantity, Remedy, RemedyPlace, Severity, Subject,
-    UnknownFinding,
+    Change, Details, DnsChange, Finding, FindingId, Measure, Packet, Quantity, Remedy, RemedyPlace, Severity,
+    Subject, UnknownFinding,
 };
 pub use incidents::Strength;
 pub use ledger::{HeldBack, Ledger};
@@ -207,6 +208,11 @@ impl Desk<'_> {
     /// Opens a finding, or adds to one that is open. `details` is called only where they will be kept: when it opens,
     /// grows worse or surer, and otherwise once a second at most.
     pub fn raise(&mut self, sighting: Sighting, details: impl FnOnce() -> Details) {
+        let (id, subject, ground) = (sighting.id, sighting.subject, self.context.ground);
+        let details = || {
+            let behind = behind::of(&subject, &ground);
+            (behind::complete(details(), id, &subject, &behind, &ground), behind)
+        };
         self.ledger.raise(self.context.now, sighting, details, self.emit);
     }
 
@@ -367,6 +373,10 @@ impl Findings {
         }
         self.second = watermark;
         self.show(watermark, Shown::Second, ground, emit);
+        self.ledger.identify(
+            |subject| behind::of(subject, &ground),
+            |details, id, subject, behind| behind::complete(details, id, subject, behind, &ground),
+        );
         self.ledger.tick(watermark, emit);
     }
 

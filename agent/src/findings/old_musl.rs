@@ -1,17 +1,19 @@
 //! `old-musl` (facts.md sections 1.3 and 3.1, latent form).
 //!
-//! The stub resolver is musl before 1.2.4 by the clock in its IDs. Nothing has failed yet; the first answer beyond 512
-//! bytes will. Silent until the fingerprint is certain, which takes more than ten pairs.
+//! The stub resolver is musl before 1.2.4, by the clock in its IDs or by the files of its image. Nothing has failed yet;
+//! the first answer beyond 512 bytes will. Silent until the fingerprint is certain, which takes more than ten pairs, where
+//! nobody reads the files, and where the wire shows another resolver than theirs.
 
 use std::time::Duration;
 
 use hashlink::LinkedHashMap;
 
+use super::behind;
 use super::example::of_lookup;
 use super::remedies::{count, newer_image, text};
 use super::{Confidence, Desk, Details, Detector, FindingId, Outlook, Severity, Sighting, Subject};
 use crate::capture::frame::Timestamp;
-use crate::correlate::fingerprint::Stub;
+use crate::correlate::fingerprint::{Fingerprint, Stub};
 use crate::correlate::lookups::Lookup;
 use crate::correlate::{ClientId, Event, Outcome};
 use crate::dns::Name;
@@ -56,10 +58,7 @@ impl Detector for OldMusl {
     }
 
     fn lookup(&mut self, lookup: &Lookup, desk: &mut Desk<'_>) {
-        let fingerprint = lookup.fingerprint;
-        if fingerprint.stub != Stub::MuslBefore124 || fingerprint.confidence < Confidence::High {
-            return;
-        }
+        let Some(known) = known(lookup, desk) else { return };
         if self.named.get(&lookup.client).is_some_and(|at| lookup.ended.since(*at) < AGAIN) {
             return;
         }
@@ -71,11 +70,11 @@ impl Detector for OldMusl {
             id: self.id(),
             subject: Subject::client(lookup.client),
             severity: Severity::Info,
-            confidence: fingerprint.confidence,
+            confidence: known.confidence(),
             seen: (lookup.started, lookup.ended),
             count: 1,
         };
-        desk.raise(sighting, || self.details(lookup));
+        desk.raise(sighting, || self.details(lookup, known));
     }
 
     fn blind(&self, outlook: &Outlook<'_>) -> Option<String> {
@@ -95,8 +94,52 @@ impl Detector for OldMusl {
     }
 }
 
+/// What it is known by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Known {
+    /// The wire shows it.
+    Wire,
+    /// The files of all containers behind the address say it.
+    Files,
+    /// Those of one of several containers do.
+    SomeFiles,
+}
+
+impl Known {
+    fn confidence(self) -> Confidence {
+        match self {
+            Self::Wire | Self::Files => Confidence::High,
+            Self::SomeFiles => Confidence::Medium,
+        }
+    }
+
+    fn because(self, lookup: &Lookup) -> String {
+        match self {
+            Self::Wire => lookup.fingerprint.because.to_owned(),
+            Self::Files => "musl before 1.2.4 is what its processes have mapped".to_owned(),
+            Self::SomeFiles => "musl before 1.2.4 is what one of its containers has mapped".to_owned(),
+        }
+    }
+}
+
+/// The wire needs many pairs to be sure, files tell at once; but a program with a resolver of its own has no use for that of
+/// its C library, and there the wire is right.
+fn known(lookup: &Lookup, desk: &Desk<'_>) -> Option<Known> {
+    let Fingerprint { stub, confidence, not_musl, .. } = lookup.fingerprint;
+    if stub == Stub::MuslBefore124 && confidence >= Confidence::High {
+        return Some(Known::Wire);
+    }
+    let files = behind::files(&lookup.client, &desk.context.ground).filter(|files| files.old_musl)?;
+    let other = not_musl || stub != Stub::Unknown && !stub.is_musl() && confidence > Confidence::Low;
+    match (files.all, other) {
+        (true, false) => Some(Known::Files),
+        (true, true) => None,
+        (false, _) => Some(Known::SomeFiles),
+    }
+}
+
 impl OldMusl {
-    fn details(&self, lookup: &Lookup) -> Details {
+    fn details(&self, lookup: &Lookup, known: Known) -> Details {
         let summary = format!(
             "{} resolves names with musl before 1.2.4: the first answer of more than 512 bytes will fail",
             lookup.client.address
@@ -105,7 +148,7 @@ impl OldMusl {
         let names: Vec<String> =
             others.rev().take(TOLD).map(|(name, (length, _))| format!("{name} {length} B")).collect();
         let mut because = vec![
-            lookup.fingerprint.because.to_owned(),
+            known.because(lookup),
             "musl asks without EDNS, and over TCP from 1.2.4 on only (musl commit 51d4669f)".to_owned(),
         ];
         if !names.is_empty() {

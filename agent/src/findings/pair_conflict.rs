@@ -252,12 +252,14 @@ fn remedies(name: &Name, qtype: RecordType) -> Vec<Remedy> {
         ),
         place: RemedyPlace::Corefile,
         lines: vec![template, "    rcode NOERROR".into(), "}".into()],
+        dns: None,
     }];
     if qtype == RecordType::AAAA {
         remedies.push(Remedy {
             what: "Ask for IPv4 alone, so that there is no AAAA query".into(),
             place: RemedyPlace::Application,
             lines: vec!["hints.ai_family = AF_INET;".into()],
+            dns: None,
         });
     }
     remedies

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use super::{Change, Details, Finding, FindingId};
 use crate::capture::counters::{CaptureCounters, DropReason};
@@ -9,6 +10,7 @@ use crate::capture::frame::{Frame, LinkType, Timestamp};
 use crate::capture::vantage::Vantage;
 use crate::dns::tests::{dotted, message, question};
 use crate::engine::{Engine, EngineConfig, InsightConfig, Report};
+use crate::identity::facts::{Fact, Instance, Whose};
 
 /// Plays steps and writes down what a rule finds.
 ///
@@ -59,6 +61,14 @@ impl Play {
     /// What it says.
     pub(super) fn details(&self) -> Details {
         self.finding().details
+    }
+
+    /// Tells who stands behind 10.0.0.2, at a time in milliseconds.
+    pub(super) fn learn(&mut self, millis: u64, instance: Instance) -> &mut Self {
+        let time = Timestamp::from_nanos(1_000_000_000_000 + millis * 1_000_000);
+        let whose = Whose { addresses: vec![[10, 0, 0, 2].into()], ..Whose::default() };
+        self.engine.learn(time, &Fact::Here { whose, instance: Arc::new(instance) });
+        self
     }
 
     /// Ends the capture.

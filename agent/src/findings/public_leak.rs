@@ -8,10 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::cluster::is_cluster_name;
 use super::example::of_asks;
 use super::incidents::{Incidents, Unit};
-use super::remedies::{count, remedy, text};
-use super::{
-    Confidence, Desk, Details, Detector, FindingId, RemedyPlace, Severity, Sighting, Strength, Subject,
-};
+use super::remedies::{count, dns_option, dns_policy, text};
+use super::{Confidence, Desk, Details, Detector, FindingId, Severity, Sighting, Strength, Subject};
 use crate::correlate::lookups::{Candidate, Lookup};
 
 /// The rule.
@@ -105,21 +103,19 @@ fn details(lookup: &Lookup, candidate: &Candidate, server: IpAddr) -> Details {
         ],
         example: of_asks(lookup, asks),
         remedies: vec![
-            remedy(
+            dns_policy(
                 "Let the pod ask the cluster's DNS, which forwards what is not its own",
-                RemedyPlace::PodSpec,
+                "ClusterFirst",
+                false,
                 &["dnsPolicy: ClusterFirst"],
             ),
-            remedy(
+            dns_policy(
                 "With hostNetwork",
-                RemedyPlace::PodSpec,
+                "ClusterFirstWithHostNet",
+                true,
                 &["hostNetwork: true", "dnsPolicy: ClusterFirstWithHostNet"],
             ),
-            remedy(
-                "Do not set ndots to 1 where glibc looks up single labels",
-                RemedyPlace::PodSpec,
-                &["dnsConfig:", "  options: [{name: ndots, value: \"2\"}]"],
-            ),
+            dns_option("Do not set ndots to 1 where glibc looks up single labels", "ndots", Some("2")),
         ],
     }
 }

@@ -1,10 +1,44 @@
 //! What helps in more than one finding: the exact lines (facts.md section 3.1).
 
-use super::{Measure, Quantity, Remedy, RemedyPlace};
+use super::{DnsChange, Measure, Quantity, Remedy, RemedyPlace};
 
 /// A remedy with its lines.
 pub(super) fn remedy(what: &str, place: RemedyPlace, lines: &[&str]) -> Remedy {
-    Remedy { what: what.to_owned(), place, lines: lines.iter().map(|line| (*line).to_owned()).collect() }
+    let lines = lines.iter().map(|line| (*line).to_owned()).collect();
+    Remedy { what: what.to_owned(), place, lines, dns: None }
+}
+
+/// An option for the pod's resolver.
+pub(super) fn dns_option(what: &str, name: &'static str, value: Option<&str>) -> Remedy {
+    let inline = value.map(|value| format!("  options: [{{name: {name}, value: \"{value}\"}}]"));
+    let lines = match &inline {
+        Some(inline) => vec!["dnsConfig:", inline],
+        None => vec!["dnsConfig:", "  options:"],
+    };
+    let mut remedy = remedy(what, RemedyPlace::PodSpec, &lines);
+    if value.is_none() {
+        remedy.lines.push(format!("  - name: {name}"));
+    }
+    remedy.dns = Some(DnsChange::Option { name, value: value.map(str::to_owned) });
+    remedy
+}
+
+/// Another policy; `lines` for a pod of which nothing is known.
+pub(super) fn dns_policy(what: &str, policy: &'static str, host_network: bool, lines: &[&str]) -> Remedy {
+    let dns = Some(DnsChange::Policy { policy, host_network });
+    Remedy { dns, ..remedy(what, RemedyPlace::PodSpec, lines) }
+}
+
+/// Another search list; `lines` for a pod of which nothing is known.
+pub(super) fn dns_search(
+    what: &str,
+    lines: &[&str],
+    nameservers: Vec<String>,
+    searches: Vec<String>,
+    ndots: Option<String>,
+) -> Remedy {
+    let dns = Some(DnsChange::Search { nameservers, searches, ndots });
+    Remedy { dns, ..remedy(what, RemedyPlace::PodSpec, lines) }
 }
 
 /// A name off the wire as it may stand in a line that people paste: as it is where it holds letters, digits, `-`, `_` and

@@ -16,7 +16,7 @@ use super::cluster::is_cluster_name;
 use super::evidence::ratio;
 use super::example::of_lookup;
 use super::followed::Followed;
-use super::remedies::{count, pasted, remedy, text};
+use super::remedies::{count, dns_option, dns_search, pasted, remedy, text};
 use super::thresholds::Amplification;
 use super::{
     Confidence, Desk, Details, Detector, FindingId, Measure, Quantity, Remedy, RemedyPlace, Severity,
@@ -289,20 +289,20 @@ fn remedies(base: &Name, what_if: &WhatIf, server: Option<IpAddr>) -> Vec<Remedy
     let WhatIf { queries, ndots_2, ndots_1, broken_by_1, .. } = *what_if;
     let mut remedies = Vec::new();
     if saves(ndots_2, queries) {
-        remedies.push(remedy(
+        remedies.push(dns_option(
             "Ask names with two dots as they are first (ndots:1 breaks short names of other namespaces on musl)",
-            RemedyPlace::PodSpec,
-            &["dnsConfig:", "  options: [{name: ndots, value: \"2\"}]"],
+            "ndots",
+            Some("2"),
         ));
     }
     let dot = "Write external names with a dot at their end";
     remedies.push(remedy(dot, RemedyPlace::Application, &[&pasted(base)]));
     if !saves(ndots_2, queries) && saves(ndots_1, queries) && broken_by_1 == 0 {
-        remedies.push(remedy(
+        remedies.push(dns_option(
             "Or ask names with one dot as they are first, unless a program of the pod asks for services of other \
              namespaces by short names: on musl those break",
-            RemedyPlace::PodSpec,
-            &["dnsConfig:", "  options: [{name: ndots, value: \"1\"}]"],
+            "ndots",
+            Some("1"),
         ));
     }
     remedies.extend(elsewhere(server));
@@ -323,10 +323,12 @@ fn elsewhere(server: Option<IpAddr>) -> Vec<Remedy> {
             RemedyPlace::Node,
             &[],
         ),
-        remedy(
+        dns_search(
             "For a pod that asks for external names only, leave the search list out",
-            RemedyPlace::PodSpec,
             &["dnsPolicy: None", "dnsConfig:", &nameservers],
+            server.map(|server| server.to_string()).into_iter().collect(),
+            Vec::new(),
+            None,
         ),
     ]
 }

@@ -7,7 +7,7 @@
 use super::cluster::{is_cluster_domain, service};
 use super::example::of_lookup;
 use super::incidents::{Incidents, Unit};
-use super::remedies::{count, pasted, remedy, text};
+use super::remedies::{count, dns_option, dns_search, pasted, remedy, text};
 use super::{
     Confidence, Desk, Details, Detector, FindingId, Remedy, RemedyPlace, Severity, Sighting, Strength,
     Subject,
@@ -184,7 +184,7 @@ fn remedies(lookup: &Lookup, last: &Candidate, domain: &Name) -> Vec<Remedy> {
             kept.push(name);
         }
     }
-    let kept = kept.iter().map(plain).collect::<Vec<_>>().join(", ");
+    let kept: Vec<String> = kept.iter().map(plain).collect();
     let ndots = lookup.ndots.map_or_else(|| "5".to_owned(), |ndots| ndots.to_string());
     vec![
         remedy(
@@ -192,26 +192,28 @@ fn remedies(lookup: &Lookup, last: &Candidate, domain: &Name) -> Vec<Remedy> {
             RemedyPlace::Server,
             &[],
         ),
-        remedy(
+        dns_search(
             "Take that domain out of the pod's search list",
-            RemedyPlace::PodSpec,
             &[
                 "dnsPolicy: None",
                 "dnsConfig:",
                 &format!("  nameservers: [{server}]"),
-                &format!("  searches: [{kept}]"),
+                &format!("  searches: [{}]", kept.join(", ")),
                 &format!("  options: [{{name: ndots, value: \"{ndots}\"}}]"),
             ],
+            vec![server.clone()],
+            kept.clone(),
+            Some(ndots),
         ),
         remedy(
             "Or out of that of all pods of the node",
             RemedyPlace::Node,
             &["resolvConf: /etc/kubernetes/resolv.conf  # kubelet configuration; a file without that domain"],
         ),
-        remedy(
+        dns_option(
             "Ask names with two dots as they are first (ndots:1 breaks short names of other namespaces on musl)",
-            RemedyPlace::PodSpec,
-            &["dnsConfig:", "  options: [{name: ndots, value: \"2\"}]"],
+            "ndots",
+            Some("2"),
         ),
         remedy(
             "Or write the name with a dot at its end, where it is meant in full",

@@ -9,7 +9,7 @@ use hashlink::LinkedHashMap;
 use super::cluster::service;
 use super::example::of_lookup;
 use super::incidents::{Incidents, Unit};
-use super::remedies::{count, pasted, remedy, text};
+use super::remedies::{count, dns_option, pasted, remedy, text};
 use super::{
     Confidence, Desk, Details, Detector, FindingId, RemedyPlace, Severity, Sighting, Strength, Subject,
 };
@@ -138,10 +138,10 @@ fn details(lookup: &Lookup, whole: &Name) -> Details {
         ],
         example: of_lookup(lookup),
         remedies: vec![
-            remedy(
+            dns_option(
                 "Let names with so few dots go through the search list first",
-                RemedyPlace::PodSpec,
-                &["dnsConfig:", &format!("  options: [{{name: ndots, value: \"{enough}\"}}]")],
+                "ndots",
+                Some(&enough.to_string()),
             ),
             remedy("Or write the whole name", RemedyPlace::Application, &[&pasted(whole)]),
         ],

@@ -10,6 +10,8 @@ use super::*;
 use crate::capture::counters::{DropReason, Method, WatchedInterface};
 use crate::capture::frame::InterfaceKind;
 use crate::dns::Name;
+use crate::identity::who::Behind;
+use crate::identity::who::tests::pod;
 
 #[test]
 fn every_rule_is_in_the_list_once_and_in_the_order_of_a_report() {
@@ -65,7 +67,8 @@ impl Book {
             count: 1,
         };
         let told = &mut self.told;
-        self.ledger.raise(at(seconds), sighting, || details(summary), &mut |change| told.push(tell(change)));
+        let details = || (details(summary), Behind::default());
+        self.ledger.raise(at(seconds), sighting, details, &mut |change| told.push(tell(change)));
     }
 
     fn low(&mut self, seconds: u64, host: u16) {
@@ -75,6 +78,15 @@ impl Book {
     fn tick(&mut self, seconds: u64) {
         let told = &mut self.told;
         self.ledger.tick(at(seconds), &mut |change| told.push(tell(change)));
+    }
+
+    /// From now on everyone is known as this pod.
+    fn identify(&mut self, name: &str) {
+        let behind = |_: &Subject| Behind { instances: vec![pod(name, "cart")], others: false };
+        self.ledger.identify(behind, |mut details, _, _, behind| {
+            details.because.push(behind.instances[0].full());
+            details
+        });
     }
 
     fn hold_back(&mut self, host: u16, evidence: u64) {
@@ -88,6 +100,21 @@ fn tell(change: &Change<'_>) -> String {
     let IpAddr::V4(address) = finding.subject.client.unwrap().address else { unreachable!() };
     let [_, _, high, low] = address.octets();
     format!("{} {} {}", change.as_str(), u16::from_be_bytes([high, low]), finding.severity.as_str())
+}
+
+#[test]
+fn who_stands_behind_a_finding_may_be_known_later() {
+    let mut book = Book::new();
+    book.low(1, 1);
+    assert!(book.ledger.open()[0].behind.is_nobody());
+    book.identify("cart-1");
+    // Once it is known it stays, whoever has the address next.
+    book.identify("cart-2");
+    let open = book.ledger.open();
+    assert_eq!(open[0].behind.only().map(|instance| instance.name.as_str()), Some("cart-1"));
+    assert_eq!(open[0].details.because, ["shop/cart (Deployment), pod cart-1"]);
+    book.tick(50);
+    assert!(book.ledger.all()[0].behind.only().is_some());
 }
 
 #[test]

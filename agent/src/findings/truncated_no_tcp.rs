@@ -2,10 +2,11 @@
 //!
 //! A response over UDP says TC, and its client sends nothing over TCP to that server within 2 s, nor has another server's
 //! whole answer. Silent: TCP in any form, tools (AD), clients that take more than 512 bytes, a capture that began after the
-//! query.
+//! query. With the files of its image at hand also: musl 1.2.4, which does come back and reads 768 bytes of what it gets.
 
 use hashlink::LinkedHashMap;
 
+use super::behind;
 use super::evidence::words;
 use super::example::of_fallback;
 use super::incidents::{Incidents, Times};
@@ -21,6 +22,8 @@ use crate::correlate::fingerprint::{Fingerprint, Stub};
 
 /// Clients that came back over TCP which are remembered at most.
 const MAX_BACK: usize = 4096;
+/// Bytes of an answer that musl 1.2.4 keeps (facts.md section 1.1).
+const MUSL_124_READS: usize = 768;
 
 /// The rule.
 #[derive(Default)]
@@ -41,6 +44,11 @@ impl Detector for TruncatedNoTcp {
                 self.came_back.insert(fallback.client, fallback.truncated);
                 if self.came_back.len() > MAX_BACK {
                     self.came_back.pop_front();
+                }
+                if let Then::Tcp { length, .. } = fallback.then
+                    && is_meant(fallback, desk)
+                {
+                    self.cut_off(fallback, length, desk);
                 }
             }
             Then::Nothing if is_meant(fallback, desk) => self.nothing(fallback, desk),
@@ -82,18 +90,52 @@ impl TruncatedNoTcp {
         let thresholds = desk.context.thresholds;
         let until = fallback.truncated + thresholds.truncated.comes_back;
         let Some(strength) = times.against_losses(self.id(), subject, until, desk) else { return };
-        let (severity, confidence) = self.judge(fallback, strength);
+        let files = behind::files(&fallback.client, &desk.context.ground);
+        let old_files = files.is_some_and(|files| files.old_musl && files.all);
+        let (severity, confidence) = self.judge(fallback, strength, old_files);
         let seen = (fallback.sent, fallback.truncated);
         let count = u64::from(times.new);
         let sighting = Sighting { id: self.id(), subject, severity, confidence, seen, count };
         desk.raise(sighting, || details(fallback, &times, thresholds));
     }
 
+    /// musl 1.2.4 asks over TCP and reads 768 bytes of the answer (variant e; musl a4ecaf89): on the wire all is well, so
+    /// only the files of its image tell.
+    fn cut_off(&mut self, fallback: &Fallback, length: usize, desk: &mut Desk<'_>) {
+        let files = behind::files(&fallback.client, &desk.context.ground);
+        if length <= MUSL_124_READS || !files.is_some_and(|files| files.musl_124 && files.all) {
+            return;
+        }
+        let Fingerprint { stub, not_musl, .. } = fallback.fingerprint;
+        if not_musl || stub != Stub::Unknown && !stub.is_musl() {
+            return;
+        }
+        let subject = Subject::client_of(fallback.client, fallback.server.ip());
+        let repetition = desk.context.thresholds.repetition;
+        let unit = repetition.unit(false);
+        let name = &fallback.question.qname;
+        let times = self.incidents.add(fallback.truncated, subject, name, unit, &repetition);
+        let Some(strength) = times.against_losses(self.id(), subject, fallback.truncated, desk) else {
+            return;
+        };
+        // Which of its records lie behind the end is not known; those before it are used.
+        let (severity, confidence) = match strength {
+            Strength::Single => (Severity::Low, Confidence::Low),
+            Strength::Repeated => (Severity::Warning, Confidence::Medium),
+        };
+        let seen = (fallback.sent, fallback.truncated);
+        let sighting =
+            Sighting { id: self.id(), subject, severity, confidence, seen, count: u64::from(times.new) };
+        let thresholds = desk.context.thresholds;
+        desk.raise(sighting, || cut_off_details(fallback, length, &times, thresholds));
+    }
+
     /// High: no record at all, and a resolver that is known for it; low: some records are there.
-    fn judge(&self, fallback: &Fallback, strength: Strength) -> (Severity, Confidence) {
+    fn judge(&self, fallback: &Fallback, strength: Strength, old_files: bool) -> (Severity, Confidence) {
         let failing = fallback.answers == 0;
-        let stub = fallback.fingerprint.stub;
-        let old = stub == Stub::MuslBefore124 && fallback.fingerprint.confidence > Confidence::Low;
+        let Fingerprint { stub, confidence, not_musl, .. } = fallback.fingerprint;
+        let old = stub == Stub::MuslBefore124 && confidence > Confidence::Low
+            || old_files && !not_musl && (stub == Stub::Unknown || stub.is_musl());
         let knows_tcp = matches!(stub, Stub::Glibc | Stub::Go | Stub::CAres | Stub::Musl124OrNewer)
             || self.came_back.contains_key(&fallback.client);
         match strength {
@@ -142,6 +184,33 @@ fn details(fallback: &Fallback, times: &Times, thresholds: &Thresholds) -> Detai
         summary,
         because,
         numbers: numbers(fallback, times),
+        example: of_fallback(fallback, thresholds),
+        remedies: remedies(),
+    }
+}
+
+fn cut_off_details(fallback: &Fallback, length: usize, times: &Times, thresholds: &Thresholds) -> Details {
+    let Fallback { client, server, question, .. } = fallback;
+    let summary = format!(
+        "{} reads {MUSL_124_READS} of the {length} bytes that {} answers for {}: what lies behind is lost",
+        client.address,
+        server.ip(),
+        question.qname
+    );
+    let mut numbers = numbers(fallback, times);
+    numbers.push(count("bytes_over_tcp", length));
+    Details {
+        summary,
+        because: vec![
+            format!(
+                "the answer of {} bytes over UDP was truncated, that over TCP has {length}",
+                fallback.length
+            ),
+            format!(
+                "musl 1.2.4 asks over TCP, but its buffer has {MUSL_124_READS} bytes (musl commit a4ecaf89)"
+            ),
+        ],
+        numbers,
         example: of_fallback(fallback, thresholds),
         remedies: remedies(),
     }

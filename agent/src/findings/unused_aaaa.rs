@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::evidence::{percent, ratio, share, words};
 use super::followed::Followed;
-use super::remedies::{count, remedy};
+use super::remedies::{count, dns_option, remedy};
 use super::thresholds::UselessAaaa;
 use super::{
     Confidence, Desk, Details, Detector, FindingId, Outlook, Remedy, RemedyPlace, Severity, Sighting, Subject,
@@ -140,11 +140,7 @@ fn remedies() -> Vec<Remedy> {
             &[],
         ),
         remedy("In Java", RemedyPlace::Application, &["-Djava.net.preferIPv4Stack=true"]),
-        remedy(
-            "With glibc 2.36 or newer",
-            RemedyPlace::PodSpec,
-            &["dnsConfig:", "  options:", "  - name: no-aaaa"],
-        ),
+        dns_option("With glibc 2.36 or newer", "no-aaaa", None),
     ]
 }
 

@@ -3,11 +3,12 @@
 use serde_json::{Map, Value, json};
 
 use super::{interface_of, page_path};
-use crate::export::json::{InterfaceNames, nanos, time};
+use crate::export::json::{nanos, time};
+use crate::export::names::{Names, workload};
 use crate::findings::{Change, Finding, Measure, Packet, Quantity, Remedy, Subject};
 
 /// The object of a finding that opened, changed or closed.
-pub fn change(change: &Change<'_>, names: &InterfaceNames) -> Value {
+pub fn change(change: &Change<'_>, names: &Names) -> Value {
     let finding = change.finding();
     let mut object = Map::new();
     object.insert("time".into(), time(finding.changed));
@@ -18,7 +19,7 @@ pub fn change(change: &Change<'_>, names: &InterfaceNames) -> Value {
 }
 
 /// The object of a finding in a report.
-pub fn finding(finding: &Finding, names: &InterfaceNames) -> Value {
+pub fn finding(finding: &Finding, names: &Names) -> Value {
     let mut object = Map::new();
     object.insert("id".into(), finding.id.as_str().into());
     add_finding(&mut object, finding, names);
@@ -26,7 +27,7 @@ pub fn finding(finding: &Finding, names: &InterfaceNames) -> Value {
 }
 
 /// Whom it is about; every member is there, and null where it is about no such thing.
-pub fn subject(subject: &Subject, names: &InterfaceNames) -> Value {
+pub fn subject(subject: &Subject, names: &Names) -> Value {
     json!({
         "client": subject.client.map(|client| client.address.to_string()),
         "interface": interface_of(subject, names),
@@ -34,12 +35,16 @@ pub fn subject(subject: &Subject, names: &InterfaceNames) -> Value {
     })
 }
 
-fn add_finding(object: &mut Map<String, Value>, finding: &Finding, names: &InterfaceNames) {
+fn add_finding(object: &mut Map<String, Value>, finding: &Finding, names: &Names) {
     let details = &finding.details;
     let mut add = |key: &str, value: Value| drop(object.insert(key.into(), value));
     add("severity", finding.severity.as_str().into());
     add("confidence", finding.confidence.as_str().into());
-    add("subject", subject(&finding.subject, names));
+    let mut whom = subject(&finding.subject, names);
+    whom["workload"] = finding.behind.only().map(|instance| workload(instance)).into();
+    whom["workloads"] = finding.behind.instances.iter().map(|instance| workload(instance)).collect();
+    whom["others"] = finding.behind.others.into();
+    add("subject", whom);
     add("count", finding.count.into());
     add("first_seen", time(finding.first_seen));
     add("last_seen", time(finding.last_seen));

@@ -11,11 +11,11 @@ use crate::packet::Transport;
 
 #[test]
 fn subjects_are_told_by_address_and_name() {
-    let names: InterfaceNames = [(Ifindex(2), "cali2".to_owned()), (Ifindex(5), "eth0".to_owned())].into();
+    let names: Names = [(Ifindex(2), "cali2".to_owned()), (Ifindex(5), "eth0".to_owned())].into();
     let client = ClientId { interface: Some(Ifindex(2)), address: "10.1.0.5".parse().unwrap() };
     let server = "10.96.0.10".parse().unwrap();
     let check = |subject: Subject, words: &str, interface: Option<&str>| {
-        assert_eq!(whom(&subject, &names), words);
+        assert_eq!(subject_now(&subject, &names), words);
         assert_eq!(interface_of(&subject, &names).as_deref(), interface, "{words}");
     };
     check(Subject::client(client), "10.1.0.5", Some("cali2"));

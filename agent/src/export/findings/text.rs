@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 
 use super::{example, whom};
 use crate::capture::frame::Timestamp;
-use crate::export::json::InterfaceNames;
+use crate::export::names::Names;
 use crate::export::text::{clock, milliseconds};
 use crate::findings::{Change, Finding, Measure, Quantity, Remedy, Severity, percentage};
 
@@ -31,7 +31,7 @@ impl FindingLines {
     }
 
     /// The line of a change; with [`Self::verbose`] what is known of it below.
-    pub fn line(&self, change: &Change<'_>, names: &InterfaceNames) -> String {
+    pub fn line(&self, change: &Change<'_>, names: &Names) -> String {
         let finding = change.finding();
         let mut text = format!(
             "{}  {:<7}  {}  {:<20} {:<27} {} (confidence {}, {})",
@@ -39,7 +39,7 @@ impl FindingLines {
             change.as_str(),
             self.paint(finding.severity, &format!("{:<8}", finding.severity.as_str())),
             finding.id.as_str(),
-            whom(&finding.subject, names),
+            whom(finding, names),
             finding.details.summary.trim_end_matches('.'),
             finding.confidence.as_str(),
             times(finding.count),

@@ -9,8 +9,8 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use super::findings::text::{FindingLines, times, wrap};
-use super::findings::whom;
-use super::json::InterfaceNames;
+use super::findings::{subject_now, whom};
+use super::names::Names;
 use super::summary::{SourceReport, grouped};
 use super::text::{clock, milliseconds};
 use crate::capture::counters::CaptureCounters;
@@ -34,7 +34,7 @@ pub struct Diagnosis<'a> {
     /// The judging ones among them.
     pub insight: &'a Insight,
     /// Names of interfaces.
-    pub names: &'a InterfaceNames,
+    pub names: &'a Names,
     /// What was read is a file of this name, as it is typed.
     pub file: Option<&'a str>,
     /// The capture was live, and one that is this long would have seen how everything ended that was still open.
@@ -172,7 +172,7 @@ impl Diagnosis<'_> {
     /// What is open of one kind, with the worst.
     fn open(&self, out: &mut String, open: &Open, words: &str, id: FindingId) {
         let Some(worst) = &open.worst else { return };
-        let mut client = worst.client.address.to_string();
+        let mut client = self.names.client(&worst.client);
         if let Some(interface) = worst.client.interface.and_then(|ifindex| self.names.get(&ifindex)) {
             client += &format!(" ({interface})");
         }
@@ -198,12 +198,7 @@ impl Diagnosis<'_> {
         lines: &FindingLines,
     ) -> fmt::Result {
         let severity = lines.paint(finding.severity, &finding.severity.as_str().to_uppercase());
-        writeln!(
-            out,
-            "{number}. {severity} {}: {}",
-            finding.id.as_str(),
-            whom(&finding.subject, self.names)
-        )?;
+        writeln!(out, "{number}. {severity} {}: {}", finding.id.as_str(), whom(finding, self.names))?;
         wrap(out, &format!("{}.", finding.details.summary.trim_end_matches('.')), 3, 3);
         let (first, last) = (finding.first_seen, finding.last_seen);
         let clock = |time| clock(time, &lines.zone, "%H:%M:%S");
@@ -225,8 +220,7 @@ impl Diagnosis<'_> {
         let mut any = false;
         for (id, findings) in findings {
             let Some(rest) = findings.get(MOST_IN_FULL..).filter(|rest| !rest.is_empty()) else { continue };
-            let subjects: Vec<String> =
-                rest.iter().map(|finding| whom(&finding.subject, self.names)).collect();
+            let subjects: Vec<String> = rest.iter().map(|finding| whom(finding, self.names)).collect();
             wrap(out, &format!("And {}.", some_of(&format!("more {}", id.as_str()), &subjects)), 0, 2);
             any = true;
         }
@@ -285,7 +279,7 @@ impl Diagnosis<'_> {
             let words = format!(
                 "Held back: {} for {}. It seemed so {}, but {} lost there meanwhile.",
                 note.id.as_str(),
-                whom(&note.subject, self.names),
+                subject_now(&note.subject, self.names),
                 times(note.evidence),
                 counted(note.lost, "packet was", "packets were")
             );
@@ -304,7 +298,7 @@ impl Diagnosis<'_> {
     fn configuration(&self, out: &mut String) {
         let mut stubs: BTreeMap<Stub, Vec<String>> = BTreeMap::new();
         for (client, fingerprint) in self.insight.clients().fingerprints() {
-            stubs.entry(fingerprint.stub).or_default().push(client.address.to_string());
+            stubs.entry(fingerprint.stub).or_default().push(self.names.client(&client));
         }
         if stubs.keys().any(|stub| *stub != Stub::Unknown) {
             let list = stubs.iter().map(|(stub, clients)| some_of(stub.as_str(), clients));

@@ -2,6 +2,8 @@
 
 use super::super::play::{Play, check};
 use super::*;
+use crate::identity::facts::{Container, Instance, Libc, LibcKind};
+use crate::identity::who::tests::pod;
 
 /// A lookup at `at` seconds whose A is truncated and whose AAAA is not there, with the IDs of musl 1.2.3.
 fn lookup(at: u64, answers: u64, more: &str) -> Vec<String> {
@@ -186,4 +188,56 @@ fn asked_again_with_more_room_and_answered_is_silence() {
         })
         .collect();
     check_lines(&steps, &["20000 tick"], &[]);
+}
+
+/// The files of the client's image: musl of this version.
+fn image(version: &str) -> Instance {
+    let mut instance = Instance::clone(&pod("cart-7d9f", "cart"));
+    let libc =
+        Libc { kind: LibcKind::Musl, version: Some(version.into()), release: Some("Alpine 3.18".into()) };
+    let container =
+        Container { name: "app".into(), image: Some("cart:1".into()), id: None, libc: Some(libc) };
+    instance.containers = vec![container];
+    instance
+}
+
+#[test]
+fn the_files_make_it_certain_before_the_fingerprint_does() {
+    let mut play = Play::new(FindingId::TruncatedNoTcp);
+    let steps = lookups(1..5, 0, "");
+    play.learn(0, image("1.2.3"));
+    play.steps(&steps.iter().map(String::as_str).collect::<Vec<_>>()).steps(&["30000 tick"]);
+    assert_eq!(play.said().last().map(String::as_str), Some("changed 10.0.0.2 10.0.0.53 high/high x2"));
+    let because = play.details().because.join("\n");
+    assert!(because.contains("its image cart:1 has musl 1.2.3 (Alpine 3.18, from its files)"), "{because}");
+}
+
+/// A lookup at `at` seconds that is truncated and asked over TCP, where the answer has so many addresses.
+fn over_tcp(at: u64, answers: u64) -> Vec<String> {
+    let (ms, port) = (at * 1000, 40_000 + at);
+    vec![
+        format!("{ms} ? {port} 7 A big.example"),
+        format!("{ms}.5 ! {port} 7 A big.example tc"),
+        format!("{ms}.6 syn {}", port + 1000),
+        format!("{ms}.7 synack {}", port + 1000),
+        format!("{ms}.8 ? {} 7 A big.example tcp", port + 1000),
+        format!("{ms}.9 ! {} 7 A big.example tcp answers={answers}", port + 1000),
+    ]
+}
+
+#[test]
+fn musl_124_reads_768_bytes_of_the_answer() {
+    let check = |version: &str, answers, expected: &[&str]| {
+        let mut play = Play::new(FindingId::TruncatedNoTcp);
+        let steps: Vec<String> = [1, 4, 7].into_iter().flat_map(|at| over_tcp(at, answers)).collect();
+        play.learn(0, image(version));
+        play.steps(&steps.iter().map(String::as_str).collect::<Vec<_>>()).finish();
+        assert_eq!(play.said(), expected, "{version} {answers}");
+    };
+    let found = ["opened 10.0.0.2 10.0.0.53 low/low x1", "changed 10.0.0.2 10.0.0.53 warning/medium x2"];
+    check("1.2.4", 59, &found);
+    // What fits is read, and others have more room.
+    check("1.2.4", 30, &[]);
+    check("1.2.4_git20230717", 59, &[]);
+    check("1.2.5", 59, &[]);
 }
