@@ -316,12 +316,16 @@ fn tell_counters(source: &Source, live: &Live, screen: &mut dyn Screen) -> io::R
     screen.counters(source.now().unwrap_or(live.engine.latest()), counters)
 }
 
-/// Takes a reading that a recording holds, at the time when it was made.
+/// Takes the facts and the reading that a recording holds, at the time when they were learnt and made.
 fn read_recorded(
     source: &mut Source,
     live: &mut Live,
     screen: &mut dyn Screen,
 ) -> io::Result<ControlFlow<()>> {
+    for (time, fact) in source.take_facts() {
+        live.engine.learn(time, &fact);
+        screen.fact(time, &fact)?;
+    }
     let Some((time, counters)) = source.take_reading() else { return Ok(ControlFlow::Continue(())) };
     live.engine.counters(time, &counters);
     screen.counters(time, &counters)

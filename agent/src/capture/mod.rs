@@ -21,6 +21,7 @@ pub mod recorded;
 pub mod vantage;
 pub mod vpc;
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
@@ -39,6 +40,7 @@ use interfaces::{Interfaces, InterfacesError, Selection};
 use packet_socket::PacketSocketSource;
 use recorded::InterfaceNames;
 
+use crate::identity::facts::Fact;
 use crate::maps::Set;
 
 /// Which live source to use.
@@ -277,6 +279,15 @@ impl Source {
         match self {
             Self::Ebpf(_) | Self::Packet(_) => None,
             Self::File(source) => source.take_reading(),
+        }
+    }
+
+    /// What a recording told of who is who since the last call, with the time when that was learnt; nothing of another
+    /// file and a live source.
+    pub fn take_facts(&mut self) -> VecDeque<(Timestamp, Fact)> {
+        match self {
+            Self::Ebpf(_) | Self::Packet(_) => VecDeque::new(),
+            Self::File(source) => source.take_facts(),
         }
     }
 

@@ -19,6 +19,7 @@ use super::counters::{
 use super::frame::{Direction, Ifindex, InterfaceKind, Place, Timestamp};
 use super::linklocal::SERVICES;
 use super::vantage::Vantage;
+use crate::identity::facts::{Fact, Instance};
 
 pub(super) use replay::local_socket;
 pub use replay::{InterfaceNames, Recorded};
@@ -43,6 +44,8 @@ pub enum Note {
     Interface(InterfaceFact),
     /// What was counted.
     Counters(Box<Reading>),
+    /// Who is who, and since when that was known, by the clock of the frames.
+    Fact(Timestamp, Fact),
 }
 
 /// A reading of a source's counters.
@@ -123,6 +126,11 @@ impl Reading {
     }
 }
 
+/// A fact that was learnt at `time`, as it stands in a recording.
+pub fn fact_to_json(time: Timestamp, fact: &Fact) -> String {
+    encode("fact", &WrittenFact { time_ns: time.as_nanos(), fact })
+}
+
 fn encode(kind: &str, content: &impl Serialize) -> String {
     #[derive(Serialize)]
     struct Written<'a, T> {
@@ -150,6 +158,7 @@ pub fn decode(bytes: &[u8]) -> Result<Option<Note>, String> {
     }
     match kind.as_deref() {
         Some("interface") => Ok(parse::<WrittenInterface>(bytes)?.read().map(Note::Interface)),
+        Some("fact") => Ok(parse::<ReadFact>(bytes)?.read()?),
         Some("counters") => Ok(Some(Note::Counters(Box::new(parse::<WrittenCounters>(bytes)?.read())))),
         _ => Ok(None),
     }
@@ -191,6 +200,22 @@ pub fn write_comment(out: &mut Vec<u8>, place: &Place, vantage: Option<Vantage>)
     }
 }
 
+/// Adds to the comment of a packet whose interface it was seen at. Blanks would end a word.
+pub fn write_whose(out: &mut Vec<u8>, instance: &Instance) {
+    let words = [
+        ("namespace=", &instance.workload.namespace),
+        ("workload=", &instance.workload.name),
+        ("instance=", &instance.name),
+    ];
+    for (key, value) in words {
+        if !out.is_empty() {
+            out.push(b' ');
+        }
+        out.extend_from_slice(key.as_bytes());
+        out.extend(value.bytes().map(|octet| if octet == b' ' { b'_' } else { octet }));
+    }
+}
+
 /// Did a process of the machine send it? As [`write_comment`] wrote it.
 pub fn local_socket_of(comment: &[u8]) -> Option<bool> {
     comment.split(|byte| *byte == b' ').find_map(|word| match word {
@@ -221,6 +246,33 @@ impl WrittenInterface {
             name: readable(self.name.as_bytes()),
             watched: method.zip(self.hooks),
         })
+    }
+}
+
+#[derive(Serialize)]
+struct WrittenFact<'a> {
+    time_ns: u64,
+    fact: &'a Fact,
+}
+
+#[derive(Deserialize)]
+struct ReadFact {
+    time_ns: u64,
+    fact: serde_json::Value,
+}
+
+impl ReadFact {
+    /// The kinds of facts that are known here.
+    const KINDS: [&str; 6] = ["here", "gone", "server", "eni", "silent", "speaks"];
+
+    /// `Ok(None)`: a kind that a later version knows.
+    fn read(self) -> Result<Option<Note>, String> {
+        let kind = self.fact.as_object().and_then(|fact| fact.keys().next());
+        if kind.is_some_and(|kind| !Self::KINDS.contains(&kind.as_str())) {
+            return Ok(None);
+        }
+        let fact = Fact::deserialize(self.fact).map_err(|error| error.to_string())?;
+        Ok(Some(Note::Fact(Timestamp::from_nanos(self.time_ns), fact.bounded())))
     }
 }
 
@@ -486,10 +538,37 @@ mod tests {
     }
 
     #[test]
+    fn who_is_who_comes_back() {
+        let text = r#"{"here":{"whose":{"interfaces":[7],"cgroups":[99],"addresses":["10.1.0.5"]},"instance":{
+            "id":"uid","workload":{"namespace":"shop","kind":"Deployment","name":"cart"},"name":"cart-7d9f",
+            "containers":[{"name":"app","image":"cart:1","id":null,"libc":{"kind":"musl","version":"1.2.3",
+            "release":null}}],"resolver":{"resolv_conf":"search a\n","source":"pod_spec"},"dns":{"policy":"ClusterFirst",
+            "nameservers":[],"searches":[],"options":["ndots:2"],"host_network":false}}}}"#;
+        let facts = [
+            text,
+            r#"{"gone":"uid"}"#,
+            r#"{"server":{"address":"10.96.0.10","role":"cluster"}}"#,
+            r#"{"eni":{"interface":2,"id":"eni-1","mac":"02:00","addresses":[],"vpc_blocks":[]}}"#,
+            r#"{"silent":{"source":"kubernetes","why":"no route"}}"#,
+            r#"{"speaks":"imds"}"#,
+        ];
+        for text in facts {
+            let fact: Fact = serde_json::from_str(text).unwrap();
+            let time = Timestamp::from_nanos(1_700_000_000_000_000_001);
+            let written = fact_to_json(time, &fact);
+            let Ok(Some(Note::Fact(at, read))) = decode(written.as_bytes()) else {
+                unreachable!("{written}")
+            };
+            assert_eq!((at, read), (time, fact));
+        }
+    }
+
+    #[test]
     fn what_a_later_version_says_is_passed_over() {
         for unknown in [
             r#"{"nslookout":2,"kind":"counters","time_ns":"x"}"#,
             r#"{"nslookout":1,"kind":"host","resolv_conf":[]}"#,
+            r#"{"nslookout":1,"kind":"fact","time_ns":1,"fact":{"weather":"rain"}}"#,
             r#"{"nslookout":1,"kind":"interface","ifindex":1,"name":"x","interface_kind":"tunnel"}"#,
             r#"{"nslookout":1}"#,
             "another's",
@@ -507,9 +586,12 @@ mod tests {
 
     #[test]
     fn what_is_broken_is_told() {
-        for broken in
-            [r#"{"nslookout":1,"kind":"counters","seen":-1}"#, r#"{"nslookout":1,"kind""#, r#"{"nslookout":"#]
-        {
+        for broken in [
+            r#"{"nslookout":1,"kind":"counters","seen":-1}"#,
+            r#"{"nslookout":1,"kind":"fact","time_ns":1,"fact":{"gone":5}}"#,
+            r#"{"nslookout":1,"kind""#,
+            r#"{"nslookout":"#,
+        ] {
             assert!(decode(broken.as_bytes()).is_err(), "{broken}");
         }
     }

@@ -21,6 +21,7 @@ mod skipped;
 mod unpack;
 mod window;
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, IsTerminal as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -39,6 +40,7 @@ use super::Drained;
 use super::counters::CaptureCounters;
 use super::frame::{Frame, LinkType, Timestamp};
 use super::recorded::Recorded;
+use crate::identity::facts::Fact;
 use pcap::Pcap;
 use pcapng::Pcapng;
 use unpack::unpack;
@@ -230,6 +232,11 @@ impl PcapFileSource {
     /// What a recording counted until then, if a reading was met since the last call.
     pub fn take_reading(&mut self) -> Option<(Timestamp, CaptureCounters)> {
         self.notes.take_reading()
+    }
+
+    /// What a recording told of who is who since the last call, with the time when that was learnt.
+    pub fn take_facts(&mut self) -> VecDeque<(Timestamp, Fact)> {
+        self.notes.take_facts()
     }
 
     /// The file that is read; `None` for a pipe.

@@ -1,12 +1,13 @@
 //! Takes what a recording says while its packets are read.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{ENTERPRISE, InterfaceFact, Note, Reading, decode, local_socket_of, readable};
 use crate::capture::counters::{CaptureCounters, Method, WatchedInterface};
 use crate::capture::file::Options;
 use crate::capture::frame::{Ifindex, InterfaceKind, Timestamp};
+use crate::identity::facts::Fact;
 
 /// Names of interfaces by number, as a file tells them while it is read.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +27,9 @@ impl InterfaceNames {
 /// Interfaces of which facts are kept: as many pods as a busy machine has in weeks.
 const MOST_INTERFACES: usize = 16_384;
 
+/// Facts that wait to be taken, at most; reading stops at each, so that whoever wants them takes them one by one.
+const MOST_WAITING: usize = 64;
+
 /// What a recording has said so far; empty for any other file.
 #[derive(Debug, Default)]
 pub struct Recorded {
@@ -36,6 +40,8 @@ pub struct Recorded {
     latest: Option<Reading>,
     /// The latest reading was not taken yet.
     news: bool,
+    /// Who is who, as far as it was not taken yet.
+    facts: VecDeque<(Timestamp, Fact)>,
     /// The first thing of ours that could not be read, and how many there were.
     broken: Option<(String, u64)>,
 }
@@ -56,9 +62,14 @@ impl Recorded {
         Some((self.latest.as_ref()?.time, self.with_recent()?))
     }
 
-    /// Was a reading met that was not taken yet?
+    /// What became known of who is who; once.
+    pub(in crate::capture) fn take_facts(&mut self) -> VecDeque<(Timestamp, Fact)> {
+        std::mem::take(&mut self.facts)
+    }
+
+    /// Was a reading or a fact met that was not taken yet?
     pub(in crate::capture) fn is_news(&self) -> bool {
-        self.news
+        self.news || !self.facts.is_empty()
     }
 
     fn with_recent(&self) -> Option<CaptureCounters> {
@@ -106,6 +117,12 @@ impl Recorded {
                 return Some(fact);
             }
             Ok(Some(Note::Counters(reading))) => self.count(*reading),
+            Ok(Some(Note::Fact(time, fact))) => {
+                if self.facts.len() >= MOST_WAITING {
+                    self.facts.pop_front();
+                }
+                self.facts.push_back((time, fact));
+            }
             Ok(None) => {}
             Err(what) => self.broken.get_or_insert_with(|| (readable(what.as_bytes()), 0)).1 += 1,
         }

@@ -5,6 +5,7 @@
 //! and what may have been one of them. Deliberately absent: packing, since `-w -` goes into any program. The form of all
 //! that stands beside the packets is that of [`crate::capture::recorded`].
 
+mod known;
 mod link;
 mod output;
 mod pcap;
@@ -21,13 +22,18 @@ use jiff::tz::TimeZone;
 use crate::capture::Namer;
 use crate::capture::counters::CaptureCounters;
 use crate::capture::frame::{Frame, Ifindex, InterfaceKind, Place, Timestamp};
-use crate::capture::recorded::{ENTERPRISE, InterfaceFact, Reading, write_comment};
+use crate::capture::recorded::{
+    ENTERPRISE, InterfaceFact, Reading, fact_to_json, write_comment, write_whose,
+};
 use crate::capture::vantage::{Vantage, Verdict, judge};
 use crate::engine;
+use crate::identity::facts::Fact;
+use crate::identity::who::Who;
 use crate::live::Taken;
 use crate::maps::Set;
 use crate::packet::{self, DecodeError, Packet};
 
+use known::Facts;
 pub use link::Encapsulation;
 use output::{Format, Output};
 pub use output::{Input, RecordError};
@@ -67,6 +73,9 @@ pub struct Recording {
     /// The numbers of the interfaces in the present file.
     ids: HashMap<Option<(Ifindex, InterfaceKind)>, u32>,
     facts: BTreeMap<Ifindex, InterfaceFact>,
+    /// Who is who, for the comments, and for files that begin later.
+    who: Who,
+    known: Facts,
     latest: CaptureCounters,
     /// As they were when the present file began, and when that was.
     base: CaptureCounters,
@@ -97,6 +106,8 @@ impl Recording {
             names: None,
             ids: HashMap::new(),
             facts: BTreeMap::new(),
+            who: Who::default(),
+            known: Facts::default(),
             latest: CaptureCounters::default(),
             base: CaptureCounters::default(),
             begun: Timestamp::default(),
@@ -139,6 +150,9 @@ impl Recording {
         self.comment.clear();
         if let Some(place) = &frame.place {
             write_comment(&mut self.comment, place, vantage);
+            if let Some(known) = self.who.behind_interface(place.ifindex) {
+                write_whose(&mut self.comment, &known.instance);
+            }
         }
         let id = self.interface_of(frame.place.as_ref());
         let wrapped = link::wrap(frame, self.config.encapsulation);
@@ -178,6 +192,20 @@ impl Recording {
             self.write()?;
         }
         Ok(flow)
+    }
+
+    /// Writes what became known of who is who at `time`.
+    pub fn fact(&mut self, time: Timestamp, fact: &Fact) -> Result<(), RecordError> {
+        if self.ended {
+            return Ok(());
+        }
+        self.who.learn(time, fact);
+        self.who.forget_workloads(|_| false);
+        self.known.learn(fact);
+        if self.format == Format::Pcapng && self.output.is_some() {
+            pcapng::custom(&mut self.buffer, ENTERPRISE, &fact_to_json(time, fact));
+        }
+        self.write()
     }
 
     /// Ends the last file in order.
@@ -258,6 +286,9 @@ impl Recording {
                 pcapng::section(&mut self.buffer, &author());
                 for fact in self.facts.values() {
                     pcapng::custom(&mut self.buffer, ENTERPRISE, &fact.to_json());
+                }
+                for fact in self.known.all() {
+                    pcapng::custom(&mut self.buffer, ENTERPRISE, &fact_to_json(begun, &fact));
                 }
             }
         }
