@@ -5,7 +5,7 @@
 use jiff::tz::TimeZone;
 use nslookout::capture::frame::{Frame, LinkType, Timestamp};
 use nslookout::engine::{Engine, EngineConfig};
-use nslookout::export::json::InterfaceNames;
+use nslookout::export::names::Names;
 use nslookout::export::summary::{SourceReport, summary};
 use nslookout::export::text::{Lines, Style};
 
@@ -38,7 +38,7 @@ fn seen(messages: &[(bool, Vec<u8>)]) -> (Vec<String>, String) {
     let (mut engine, lines) = (Engine::new(config), Lines::new(style, false));
     let mut told = Vec::new();
     let mut tell = |report: nslookout::engine::Report<'_>| {
-        told.extend(lines.line(&report, &InterfaceNames::new()));
+        told.extend(lines.line(&report, &Names::default()));
     };
     for (millis, (to_server, payload)) in (0..).zip(messages) {
         let bytes = packet(*to_server, payload);

@@ -22,8 +22,8 @@ use nslookout::capture::vantage::Vantage;
 use nslookout::engine::{Engine, EngineConfig, InsightConfig, Report};
 use nslookout::export::capture_file::{Encapsulation, RecordConfig, Recording, Rotation};
 use nslookout::export::findings::text::FindingLines;
-use nslookout::export::json::InterfaceNames;
 use nslookout::export::lookups::LookupLines;
+use nslookout::export::names::Names;
 use nslookout::export::report::Diagnosis;
 use nslookout::export::summary::{Judged, SourceReport, summary};
 use nslookout::export::text::{Lines, Style};
@@ -93,7 +93,7 @@ fn read(bytes: &[u8]) -> Option<u64> {
     let lines = Lines::new(Style::new(None, true, false), false);
     let lookups = LookupLines { zone: TimeZone::UTC, name_width: 40, shorten: true, verbose: true };
     let findings = FindingLines { zone: TimeZone::UTC, colour: false, verbose: true };
-    let names = InterfaceNames::new();
+    let names = Names::default();
     let mut recording = recording(&source);
     let mut frames = 0;
     source.drain(usize::MAX, &mut |frame| {

@@ -9,16 +9,18 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use jiff::tz::TimeZone;
 
-use super::watch::{learn_name, learn_names, open_live, tell_attached};
+use super::watch::{learn_fact, learn_name, learn_names, open_live, tell_attached};
 use super::{DiagnoseArgs, OutputArg, print};
 use crate::capture::counters::CaptureCounters;
 use crate::capture::file::display_name;
+use crate::capture::frame::Timestamp;
 use crate::capture::{Namer, Source};
 use crate::engine::{Engine, Insight, Report};
-use crate::export::json::InterfaceNames;
+use crate::export::names::Names;
 use crate::export::report::Diagnosis;
 use crate::export::summary::{SourceReport, statistics};
 use crate::findings::Severity;
+use crate::identity::facts::Fact;
 use crate::live::{Live, Screen, Shared, Signals};
 use crate::tally::TallyLimits;
 
@@ -39,7 +41,7 @@ pub(super) fn run(args: &DiagnoseArgs) -> Result<ExitCode> {
     let longest = args.read.is_none().then_some(args.longest);
     let shared = Shared::new(Engine::new(engine));
     let mut identity = args.live.identity(args.read.as_deref());
-    let mut listener = Listener { args, names: InterfaceNames::new(), namer: source.namer() };
+    let mut listener = Listener { args, names: Names::new(args.numeric), namer: source.namer() };
     crate::live::run(&mut source, &shared, &signals, longest, &mut identity, &mut listener)
         .context("the capture ended")?;
     let live = shared.lock();
@@ -78,7 +80,7 @@ fn code(worst: Option<Severity>, fail_on: Severity) -> ExitCode {
 /// Prints what is listened to, and learns the names of interfaces while they are there.
 struct Listener<'a> {
     args: &'a DiagnoseArgs,
-    names: InterfaceNames,
+    names: Names,
     namer: Namer,
 }
 
@@ -94,6 +96,16 @@ impl Listener<'_> {
 }
 
 impl Screen for Listener<'_> {
+    fn counters(&mut self, time: Timestamp, _counters: &CaptureCounters) -> io::Result<ControlFlow<()>> {
+        self.names.tick(time);
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn fact(&mut self, time: Timestamp, fact: &Fact) -> io::Result<()> {
+        learn_fact(&mut self.names, time, fact);
+        Ok(())
+    }
+
     fn report(&mut self, report: &Report<'_>) -> io::Result<ControlFlow<()>> {
         if let Report::Finding(_) = report {
             learn_names(&mut self.names, &self.namer, report);
@@ -106,7 +118,7 @@ impl Screen for Listener<'_> {
     }
 
     fn attached(&mut self, took: Duration, error: Option<String>, counters: &CaptureCounters) {
-        tell_attached(&self.args.live, took, error, counters);
+        tell_attached(&self.args.live, took, error, counters, &self.names);
         tell!("the report comes in {:.0} s; Ctrl-C ends it early", self.args.longest.as_secs_f64());
     }
 

@@ -18,11 +18,13 @@ use crate::correlate::Event;
 use crate::engine::{Engine, Report};
 use crate::export::capture_file::{RecordError, Recording};
 use crate::export::findings::text::FindingLines;
-use crate::export::json::{self, InterfaceNames};
+use crate::export::json;
 use crate::export::lookups::LookupLines;
+use crate::export::names::Names;
 use crate::export::summary::{Judged, SourceReport, statistics, summary};
 use crate::export::text::{Lines, Style};
 use crate::export::{findings, lookups};
+use crate::identity::facts::{self, Fact};
 use crate::live::{Live, Screen, Shared, Signals, Taken};
 use crate::tally::TallyLimits;
 
@@ -89,6 +91,7 @@ pub(super) fn tell_attached(
     took: Duration,
     error: Option<String>,
     counters: &CaptureCounters,
+    names: &Names,
 ) {
     if let Some(error) = error {
         tell!("nslookout: {error}");
@@ -106,14 +109,36 @@ pub(super) fn tell_attached(
         None => String::new(),
     };
     tell!(
-        "listening on {selection} ({} interface{}{how}), {}, addresses only",
+        "listening on {selection} ({} interface{}{how}), {}, {}",
         counters.interfaces.len(),
         if counters.interfaces.len() == 1 { "" } else { "s" },
-        args.ports_text()
+        args.ports_text(),
+        names_from(names)
     );
     if !counters.vpc_resolvers.is_empty() {
         let resolvers: Vec<String> = counters.vpc_resolvers.iter().map(ToString::to_string).collect();
         tell!("packets to the VPC resolver {} count as link-local", resolvers.join(", "));
+    }
+}
+
+/// Where names come from, as far as anybody spoke by now.
+fn names_from(names: &Names) -> String {
+    let heard: Vec<&str> = names.heard().map(facts::Source::as_str).collect();
+    if heard.is_empty() || names.is_numeric() {
+        return "addresses only".to_owned();
+    }
+    format!("names from {}", heard.join(", "))
+}
+
+/// Takes a fact, and tells on standard error when a source cannot speak, or can again.
+pub(super) fn learn_fact(names: &mut Names, time: Timestamp, fact: &Fact) {
+    names.learn(time, fact);
+    match fact {
+        Fact::Silent { source, why } => {
+            tell!("names: {} does not answer: {why}; addresses stand in their place", source.as_str());
+        }
+        Fact::Speaks(source) => tell!("names: {} answers again", source.as_str()),
+        Fact::Here { .. } | Fact::Gone(_) | Fact::Server { .. } | Fact::Eni(_) => {}
     }
 }
 
@@ -123,7 +148,7 @@ struct Terminal {
     /// `None`: JSON.
     text: Option<Text>,
     zone: TimeZone,
-    names: InterfaceNames,
+    names: Names,
     namer: Namer,
     recording: Option<Recording>,
     /// No lines: the summary alone, or packets go into a file and lines were not asked for.
@@ -172,9 +197,9 @@ impl Text {
         }
     }
 
-    fn line(&self, report: &Report<'_>, names: &InterfaceNames) -> Option<String> {
+    fn line(&self, report: &Report<'_>, names: &Names) -> Option<String> {
         match report {
-            Report::Lookup(lookup) => Some(self.lookups.line(lookup)),
+            Report::Lookup(lookup) => Some(self.lookups.line(lookup, names)),
             Report::Finding(change) => Some(self.findings.line(change, names)),
             Report::Event(_) | Report::Message(_) | Report::Malformed { .. } => {
                 self.transactions.line(report, names)
@@ -230,7 +255,7 @@ impl Terminal {
             out: BufWriter::with_capacity(64 * 1024, stdout),
             text,
             zone,
-            names: InterfaceNames::new(),
+            names: Names::new(args.numeric),
             namer,
             silent: args.summary == SummaryArg::Only || recording.is_some() && !args.record.print,
             recording,
@@ -290,9 +315,18 @@ impl Screen for Terminal {
     }
 
     fn counters(&mut self, time: Timestamp, counters: &CaptureCounters) -> io::Result<ControlFlow<()>> {
+        self.names.tick(time);
         match &mut self.recording {
             Some(recording) => Ok(recording.counters(time, counters)?),
             None => Ok(ControlFlow::Continue(())),
+        }
+    }
+
+    fn fact(&mut self, time: Timestamp, fact: &Fact) -> io::Result<()> {
+        learn_fact(&mut self.names, time, fact);
+        match &mut self.recording {
+            Some(recording) => Ok(recording.fact(time, fact)?),
+            None => Ok(()),
         }
     }
 
@@ -326,7 +360,7 @@ impl Screen for Terminal {
     }
 
     fn attached(&mut self, took: Duration, error: Option<String>, counters: &CaptureCounters) {
-        tell_attached(&self.live, took, error, counters);
+        tell_attached(&self.live, took, error, counters, &self.names);
     }
 
     fn statistics(&mut self, live: &Live) {
@@ -335,7 +369,7 @@ impl Screen for Terminal {
 }
 
 /// Asks for the name of an interface when it is first needed.
-pub(super) fn learn_names(names: &mut InterfaceNames, namer: &Namer, report: &Report<'_>) {
+pub(super) fn learn_names(names: &mut Names, namer: &Namer, report: &Report<'_>) {
     let ifindex = match report {
         Report::Event(Event::Closed(transaction)) => transaction.parties.place.map(|place| place.ifindex),
         Report::Event(Event::Late { stray, .. }) => stray.parties.place.map(|place| place.ifindex),
@@ -353,7 +387,7 @@ pub(super) fn learn_names(names: &mut InterfaceNames, namer: &Namer, report: &Re
 }
 
 /// Asks for the name of an interface, unless it is known.
-pub(super) fn learn_name(names: &mut InterfaceNames, namer: &Namer, ifindex: Ifindex) {
+pub(super) fn learn_name(names: &mut Names, namer: &Namer, ifindex: Ifindex) {
     if !names.contains_key(&ifindex)
         && let Some(name) = namer.name_of(ifindex)
     {

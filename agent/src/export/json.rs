@@ -1,18 +1,16 @@
 //! One JSON object per line. The schema stands in docs/json.md.
 
-use std::collections::HashMap;
+use std::net::IpAddr;
 
 use serde_json::{Map, Value, json};
 
-use crate::capture::frame::{Direction, Ifindex, Place, Timestamp};
-use crate::correlate::{Event, Observation, Outcome, Parties, Stray, Transaction};
+use super::names::Names;
+use crate::capture::frame::{Direction, Place, Timestamp};
+use crate::correlate::{ClientId, Event, Observation, Outcome, Parties, Stray, Transaction};
 use crate::dns::{Edns, EdnsOption, Message, OptionValue, Query, Question, Response};
 
-/// Names of interfaces by number.
-pub type InterfaceNames = HashMap<Ifindex, String>;
-
 /// The object of an event that has a line; `None` for those that are only counted.
-pub fn object(event: &Event, names: &InterfaceNames) -> Option<Value> {
+pub fn object(event: &Event, names: &Names) -> Option<Value> {
     match event {
         Event::Closed(transaction) if !transaction.echo => Some(of_transaction(transaction, names)),
         Event::Late { stray, latency } if !stray.echo => {
@@ -26,7 +24,7 @@ pub fn object(event: &Event, names: &InterfaceNames) -> Option<Value> {
 }
 
 /// The object of one message.
-pub fn message(observation: &Observation, names: &InterfaceNames) -> Value {
+pub fn message(observation: &Observation, names: &Names) -> Value {
     let Observation { time: seen, place, flow, message, .. } = observation;
     let mut object = Map::new();
     object.insert("time".into(), time(*seen));
@@ -34,8 +32,11 @@ pub fn message(observation: &Observation, names: &InterfaceNames) -> Value {
     object.insert("transport".into(), flow.transport.as_str().into());
     object.insert("source".into(), flow.source.ip().to_string().into());
     object.insert("source_port".into(), flow.source.port().into());
+    add_known(&mut object, "source_workload", names.object(&at(flow.source.ip(), place.as_ref(), true)));
     object.insert("destination".into(), flow.destination.ip().to_string().into());
     object.insert("destination_port".into(), flow.destination.port().into());
+    let destination = at(flow.destination.ip(), place.as_ref(), false);
+    add_known(&mut object, "destination_workload", names.object(&destination));
     object.insert("fragmented".into(), message.fragmented().into());
     let header = message.header();
     object.insert("id".into(), header.id.into());
@@ -53,7 +54,20 @@ pub fn message(observation: &Observation, names: &InterfaceNames) -> Value {
     Value::Object(object)
 }
 
-fn of_transaction(transaction: &Transaction, names: &InterfaceNames) -> Value {
+/// Who it is, where that is known.
+fn add_known(object: &mut Map<String, Value>, key: &str, value: Value) {
+    if !value.is_null() {
+        object.insert(key.into(), value);
+    }
+}
+
+/// One end of a message: the pod whose interface it is stands where its packets come in.
+pub(super) fn at(address: IpAddr, place: Option<&Place>, is_source: bool) -> ClientId {
+    let own = place.filter(|place| is_source == (place.direction == Direction::Ingress));
+    ClientId::at(own, address)
+}
+
+fn of_transaction(transaction: &Transaction, names: &Names) -> Value {
     let Transaction { parties, query, first_sent, sends, outcome, .. } = transaction;
     let mut object = of_parties(parties, names);
     object.insert("time".into(), time(transaction.ended()));
@@ -83,7 +97,7 @@ fn of_transaction(transaction: &Transaction, names: &InterfaceNames) -> Value {
     Value::Object(object)
 }
 
-fn of_stray(stray: &Stray, names: &InterfaceNames) -> Map<String, Value> {
+fn of_stray(stray: &Stray, names: &Names) -> Map<String, Value> {
     let mut object = of_parties(&stray.parties, names);
     object.insert("time".into(), time(stray.time));
     object.insert("id".into(), stray.response.header.id.into());
@@ -92,19 +106,22 @@ fn of_stray(stray: &Stray, names: &InterfaceNames) -> Map<String, Value> {
     object
 }
 
-fn of_parties(parties: &Parties, names: &InterfaceNames) -> Map<String, Value> {
+fn of_parties(parties: &Parties, names: &Names) -> Map<String, Value> {
     let mut object = Map::new();
     object.insert("vantage".into(), parties.vantage.as_str().into());
     add_place(&mut object, parties.place.as_ref(), names);
+    let [client, server] = names.objects(parties);
     object.insert("client".into(), parties.client.ip().to_string().into());
     object.insert("client_port".into(), parties.client.port().into());
+    add_known(&mut object, "client_workload", client);
     object.insert("server".into(), parties.server.ip().to_string().into());
     object.insert("server_port".into(), parties.server.port().into());
+    add_known(&mut object, "server_workload", server);
     object.insert("transport".into(), parties.transport.as_str().into());
     object
 }
 
-fn add_place(object: &mut Map<String, Value>, place: Option<&Place>, names: &InterfaceNames) {
+fn add_place(object: &mut Map<String, Value>, place: Option<&Place>, names: &Names) {
     if let Some(place) = place {
         object.insert("interface".into(), names.get(&place.ifindex).cloned().into());
         object.insert("ifindex".into(), place.ifindex.0.into());

@@ -3,8 +3,9 @@
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 
-use super::json::{InterfaceNames, nanos, time};
-use super::text::{clock, milliseconds, server, shorten};
+use super::json::{nanos, time};
+use super::names::Names;
+use super::text::{PARTY_WIDTH, clock, milliseconds, server, shorten};
 use crate::correlate::lookups::{Answer, Ask, Candidate, Lookup, LookupOutcome, Reply, Verdict};
 use crate::dns::Name;
 
@@ -32,20 +33,21 @@ impl LookupLines {
     }
 
     /// The line of a lookup; with [`Self::verbose`] its candidates below.
-    pub fn line(&self, lookup: &Lookup) -> String {
+    pub fn line(&self, lookup: &Lookup, names: &Names) -> String {
         let width = self.name_width;
         let base = plain(&lookup.base);
+        let client = names.client(&lookup.client);
         let mut line = format!(
             "{}  {:<15} {:<width$} {:<10} {:>6} {:>7} {:>6}  {:<19}  {}",
             clock(lookup.ended, &self.zone, "%H:%M:%S.%3f"),
-            lookup.client.address,
+            if self.shorten && client.contains('/') { shorten(&client, PARTY_WIDTH) } else { client },
             if self.shorten { shorten(&base, width) } else { base },
             lookup.outcome.as_str(),
             milliseconds(lookup.ended.since(lookup.started)),
             lookup.queries,
             lookup.wasted,
             lookup.fingerprint.stub.as_str(),
-            how(lookup),
+            how(lookup, names),
         );
         line.truncate(line.trim_end().len());
         if self.verbose {
@@ -58,11 +60,11 @@ impl LookupLines {
 }
 
 /// Which candidate won and who answered; where it stopped, and what was left.
-fn how(lookup: &Lookup) -> String {
+fn how(lookup: &Lookup, names: &Names) -> String {
     if let Some((candidate, ask)) = winner(lookup) {
         let name =
             if candidate.as_is { "as it is".to_owned() } else { format!("as {}", plain(&candidate.name)) };
-        let by = ask.map_or(String::new(), |ask| format!(" by {}", server(ask.server)));
+        let by = ask.map_or(String::new(), |ask| format!(" by {}", asked_server(ask, names)));
         return name + &by + if lookup.autopath { ", autopath" } else { "" };
     }
     let last = lookup.candidates.last().map_or("-".into(), |candidate| plain(&candidate.name));
@@ -74,6 +76,12 @@ fn how(lookup: &Lookup) -> String {
         (_, 1) => format!("asked {last}"),
         (_, asked) => format!("asked {asked} names, last {last}"),
     }
+}
+
+/// Who was asked, by name where one is known.
+fn asked_server(ask: &Ask, names: &Names) -> String {
+    let name = names.at(ask.server.ip()).filter(|_| ask.server.port() == 53);
+    name.unwrap_or_else(|| server(ask.server))
 }
 
 /// The candidate that won, with the transaction that answered it first.
@@ -112,7 +120,7 @@ fn plain(name: &Name) -> String {
 }
 
 /// The object of a lookup.
-pub fn object(lookup: &Lookup, names: &InterfaceNames) -> Value {
+pub fn object(lookup: &Lookup, names: &Names) -> Value {
     let won = winner(lookup);
     let mut object = Map::new();
     let mut add = |key: &str, value: Value| drop(object.insert(key.into(), value));
@@ -120,6 +128,7 @@ pub fn object(lookup: &Lookup, names: &InterfaceNames) -> Value {
     add("started", time(lookup.started));
     add("client", lookup.client.address.to_string().into());
     add("interface", lookup.client.interface.and_then(|ifindex| names.get(&ifindex).cloned()).into());
+    add("client_workload", names.object(&lookup.client));
     add("name", lookup.base.to_string().into());
     add("outcome", lookup.outcome.as_str().into());
     add("duration_ns", nanos(lookup.ended.since(lookup.started)));

@@ -7,6 +7,7 @@ pub mod http;
 pub mod json;
 pub mod lookups;
 pub mod metrics;
+pub mod names;
 pub mod report;
 pub mod summary;
 pub mod text;

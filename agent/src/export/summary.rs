@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use super::findings::whom;
-use super::json::InterfaceNames;
+use super::names::Names;
 use super::text::{clock, milliseconds};
 use crate::capture::counters::CaptureCounters;
 use crate::dns::Rcode;
@@ -35,7 +35,7 @@ pub struct Judged<'a> {
     /// Lookups and findings.
     pub insight: &'a Insight,
     /// Names of interfaces.
-    pub names: &'a InterfaceNames,
+    pub names: &'a Names,
 }
 
 /// The whole summary, ending with a newline; `judged` is `None` where nothing was to be judged.
@@ -223,7 +223,7 @@ fn write_judged(out: &mut String, judged: &Judged<'_>) -> fmt::Result {
         format!(
             "{} {} ({}, confidence {})",
             finding.id.as_str(),
-            whom(&finding.subject, names),
+            whom(finding, names),
             finding.severity.as_str(),
             finding.confidence.as_str()
         )

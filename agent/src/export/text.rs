@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
-use super::json::InterfaceNames;
+use super::json;
+use super::names::Names;
 use crate::capture::frame::{Direction, Timestamp};
 use crate::correlate::{Event, Observation, Outcome, Parties, Transaction};
 use crate::dns::{self, Edns, EdnsOption, Header, Message, Question, Response};
@@ -19,6 +20,9 @@ const DNS_PORT: u16 = 53;
 const OTHER_COLUMNS: usize = 76;
 /// The name's column is at least this wide.
 const NAME_WIDTH: usize = 34;
+
+/// Width of the columns of client and server.
+pub(super) const PARTY_WIDTH: usize = 15;
 
 /// How lines are written.
 #[derive(Clone, Debug)]
@@ -66,7 +70,7 @@ impl Lines {
     }
 
     /// The line of a report; `None` for what is only counted.
-    pub fn line(&self, report: &Report<'_>, names: &InterfaceNames) -> Option<String> {
+    pub fn line(&self, report: &Report<'_>, names: &Names) -> Option<String> {
         match report {
             Report::Event(Event::Closed(transaction)) if !transaction.echo => {
                 Some(self.transaction(transaction, names))
@@ -80,9 +84,9 @@ impl Lines {
                     duration: *latency,
                     rest: format!("{} after the time-out", result_of(&stray.response)),
                 };
-                Some(self.row(row))
+                Some(self.row(row, names))
             }
-            Report::Message(observation) => Some(self.message(observation)),
+            Report::Message(observation) => Some(self.message(observation, names)),
             Report::Malformed { time, flow, error } if self.style.verbose => {
                 let flow =
                     flow.map_or(String::new(), |flow| format!("{} > {} ", flow.source, flow.destination));
@@ -92,7 +96,7 @@ impl Lines {
         }
     }
 
-    fn transaction(&self, transaction: &Transaction, names: &InterfaceNames) -> String {
+    fn transaction(&self, transaction: &Transaction, names: &Names) -> String {
         let Transaction { parties, query, sends, outcome, .. } = transaction;
         let (result, duration, mut rest) = match outcome {
             Outcome::Answered { response, latency } => (result_of(response), *latency, answers_of(response)),
@@ -118,12 +122,15 @@ impl Lines {
             add(&verbose(transaction, names));
         }
         let question = query.question.as_ref();
-        self.row(Row { time: transaction.ended(), parties, question, result, duration, rest })
+        self.row(Row { time: transaction.ended(), parties, question, result, duration, rest }, names)
     }
 
     /// As `tcpdump -v` would, in our columns: who sent it to whom, what it asks or says.
-    fn message(&self, observation: &Observation) -> String {
-        let Observation { time, flow, message, .. } = observation;
+    fn message(&self, observation: &Observation, names: &Names) -> String {
+        let Observation { time, place, flow, message, .. } = observation;
+        let end = |end: SocketAddr, is_source| {
+            names.end(end, json::at(end.ip(), place.as_ref(), is_source).interface)
+        };
         let question = message.question();
         let name = question.map_or("-".into(), |question| question.qname.to_string());
         let qtype = question.map_or("-".into(), |question| question.qtype.to_string());
@@ -136,8 +143,8 @@ impl Lines {
         let mut line = format!(
             "{}  {} > {} {} id {} {kind} {qtype} {name}{} {} {questions}/{answers}/{authorities}/{additionals} {}B{}",
             self.time(*time),
-            flow.source,
-            flow.destination,
+            end(flow.source, true),
+            end(flow.destination, false),
             flow.transport.as_str(),
             header.id,
             class(question),
@@ -155,7 +162,7 @@ impl Lines {
         line
     }
 
-    fn row(&self, row: Row<'_>) -> String {
+    fn row(&self, row: Row<'_>, names: &Names) -> String {
         let name = row.question.map_or("-".into(), |question| {
             let name = question.qname.to_string();
             let trimmed = if name.len() > 1 { name.trim_end_matches('.') } else { &name };
@@ -167,12 +174,18 @@ impl Lines {
         let line = format!(
             "{}  {:<15} {qtype:<5} {name:<width$} {:<15} {result} {:>6}  {}",
             self.time(row.time),
-            row.parties.client.ip(),
-            server(row.parties.server),
+            self.party(names.client_of(row.parties)),
+            self.party(names.server_of(row.parties)),
             milliseconds(row.duration),
             row.rest
         );
         line.trim_end().to_owned()
+    }
+
+    /// A client or server, cut to its column where names are; an address is whole.
+    fn party(&self, name: String) -> String {
+        let is_name = name.contains('/');
+        if self.shorten && is_name { shorten(&name, PARTY_WIDTH) } else { name }
     }
 
     fn time(&self, time: Timestamp) -> String {
@@ -240,7 +253,7 @@ fn answers_of(response: &Response) -> String {
 }
 
 /// What `-v` adds.
-fn verbose(transaction: &Transaction, names: &InterfaceNames) -> String {
+fn verbose(transaction: &Transaction, names: &Names) -> String {
     let Transaction { parties, query, outcome, .. } = transaction;
     let options: Vec<_> = query.options().collect();
     let mut text = format!(
@@ -403,7 +416,7 @@ mod tests {
             ("10.0.0.1:4000".parse().unwrap(), "10.0.0.53:53".parse().unwrap());
         let (mut correlator, lines) = (Correlator::new(Limits::default()), Lines::new(style, shorten));
         let mut told = Vec::new();
-        let mut tell = |event: Event| told.extend(lines.line(&Report::Event(&event), &InterfaceNames::new()));
+        let mut tell = |event: Event| told.extend(lines.line(&Report::Event(&event), &Names::default()));
         let mut send = |nanos: u64, to_server: bool, flags: u16| {
             let wire = message(7, flags, [1, 0, 0, 0], &[question(dotted(name), 1)]);
             let (source, destination) = if to_server { (client, server) } else { (server, client) };

@@ -51,6 +51,7 @@ impl Diagnosis<'_> {
         let worst = open.worst.as_ref().map(|worst| {
             json!({
                 "client": worst.client.address.to_string(),
+                "client_workload": self.names.object(&worst.client),
                 "interface": worst.client.interface.and_then(|ifindex| self.names.get(&ifindex)),
                 "server": worst.server.ip().to_string(),
                 "qname": worst.question.as_ref().map(|question| question.qname.to_string()),
@@ -76,6 +77,7 @@ impl Diagnosis<'_> {
         let object = all.into_iter().map(|(client, fingerprint)| {
             json!({
                 "client": client.address.to_string(),
+                "client_workload": self.names.object(&client),
                 "interface": client.interface.and_then(|ifindex| self.names.get(&ifindex)),
                 "stub": fingerprint.stub.as_str(),
                 "confidence": fingerprint.confidence.as_str(),

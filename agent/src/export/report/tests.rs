@@ -14,7 +14,7 @@ fn report(steps: &[String]) -> (String, serde_json::Value) {
         },
         engine: &bench.engine,
         insight: bench.engine.insight().unwrap(),
-        names: &InterfaceNames::new(),
+        names: &Names::default(),
         file: None,
         enough: None,
     };
