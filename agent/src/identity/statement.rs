@@ -95,7 +95,7 @@ pub struct TaskContainer {
 /// A network namespace and who lives in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Namespace {
-    /// Its inode (`/proc/PID/ns/net`).
+    /// Its inode (`/proc/PID/ns/net`); where that is closed to us, another number that no other namespace has.
     pub inode: u64,
     /// It is the node's: its addresses and interfaces tell nobody apart.
     pub is_node: bool,
