@@ -19,7 +19,7 @@ use crate::engine::{Engine, Report};
 use crate::identity::Identity;
 use crate::identity::facts::{Fact, ServerRole};
 use crate::maps::Map;
-use crate::tally::{PacketResult, Tally};
+use crate::tally::{Miss, PacketResult, Tally};
 
 /// Frames that are read under one lock.
 const BATCH: usize = 2048;
@@ -272,15 +272,12 @@ fn capture(
         }
         let mut live = shared.lock();
         // Who asks is known before what it asks is looked at.
-        for fact in identity.take() {
-            let time = source.now().unwrap_or(live.engine.latest());
-            if let Fact::Server { address, role: ServerRole::Vpc } = &fact {
-                source.add_vpc_resolver(*address);
-            }
-            live.engine.learn(time, &fact);
-            screen.fact(time, &fact)?;
-        }
+        learn(source, &mut live, identity, screen)?;
+        let strangers = live.engine.tally().misses.count(Miss::Pod);
         let (left, mut enough) = batch(source, &mut live, screen)?;
+        if live.engine.tally().misses.count(Miss::Pod) > strangers {
+            identity.look_again();
+        }
         drained = left;
         enough |= read_recorded(source, &mut live, screen)?.is_break();
         live.beat = Instant::now();
@@ -309,6 +306,24 @@ fn capture(
         }
     }
     Ok(false)
+}
+
+/// Tells everybody what became known of who is who.
+fn learn(
+    source: &mut Source,
+    live: &mut Live,
+    identity: &mut Identity,
+    screen: &mut dyn Screen,
+) -> io::Result<()> {
+    for fact in identity.take() {
+        let time = source.now().unwrap_or(live.engine.latest());
+        if let Fact::Server { address, role: ServerRole::Vpc } = &fact {
+            source.add_vpc_resolver(*address);
+        }
+        live.engine.learn(time, &fact);
+        screen.fact(time, &fact)?;
+    }
+    Ok(())
 }
 
 fn tell_counters(source: &Source, live: &Live, screen: &mut dyn Screen) -> io::Result<ControlFlow<()>> {

@@ -7,6 +7,7 @@ use crate::capture::frame::{CgroupId, Ifindex};
 
 /// One piece of news from a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "few are made, and each is taken apart at once")]
 pub enum Statement {
     /// After a new list: these are the pods of this node, and no others.
     Pods(Vec<Pod>),

@@ -287,7 +287,9 @@ fn hostile_files_harm_nobody() {
         run(&format!("truncate -s 1T {}", path.display()));
     };
     let device = |path: &Path| drop(run(&format!("mknod {} c 1 5", path.display())));
-    let hostile: [(&str, Box<dyn Fn(&Path)>, Option<&str>); 10] = [
+    /// What it is, how it is made, and what may be read of it.
+    type Hostile<'a> = (&'a str, Box<dyn Fn(&Path)>, Option<&'a str>);
+    let hostile: [Hostile<'_>; 10] = [
         ("its own process 1's root", Box::new(link("/proc/1/root/etc/hostname")), None),
         ("the node's file by its own /proc", Box::new(link("/proc/1/root/etc/shadow")), None),
         ("far above", Box::new(link("../../../../../../etc/hostname")), Some("its-own\n")),
@@ -314,7 +316,7 @@ fn hostile_files_harm_nobody() {
         match expected {
             Some(beginning) => {
                 let text = text.unwrap_or_else(|| panic!("{what}: nothing was read"));
-                assert!(text.starts_with(beginning), "{what}: {:.80}", text);
+                assert!(text.starts_with(beginning), "{what}: {text:.80}");
                 assert!(text.len() <= 64 * 1024 && !text.contains(['\u{1b}', '\u{7}']), "{what}");
             }
             None => assert_eq!(text, None, "{what}"),

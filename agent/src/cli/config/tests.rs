@@ -110,7 +110,7 @@ fn the_example_file_is_true() {
     for arg in keys() {
         let key = arg.get_long().unwrap();
         let is_here = |line: &&str| line.starts_with(&format!("{key} = ")) || *line == format!("[{key}]");
-        assert!(lines.iter().any(|line| is_here(&line)), "deploy/config/nslookout.toml lacks `{key}`");
+        assert!(lines.iter().any(is_here), "deploy/config/nslookout.toml lacks `{key}`");
     }
     let without = |words: &[&str]| {
         let matches = Cli::command().try_get_matches_from(arguments(words)).unwrap();

@@ -60,8 +60,8 @@ fn container_at(parts: &[&str], at: usize) -> Option<Home> {
     // `/ecs/<task>/<id>`, with the cluster in between since agent 1.60; by systemd `ecstasks-<task>.slice/docker-<id>.scope`.
     let of_task = part == "ecs" || (part.starts_with("ecstasks-") && part.ends_with(".slice"));
     if of_task {
-        let id = rest.iter().take(3).map(|part| scope(part).map_or(*part, |(_, id)| id));
-        let id = id.filter(|id| is_id(id) || is_fargate_id(id)).last()?;
+        let mut ids = rest.iter().take(3).map(|part| scope(part).map_or(*part, |(_, id)| id));
+        let id = ids.rfind(|id| is_id(id) || is_fargate_id(id))?;
         return Some(Home::Task { container: id.to_owned() });
     }
     if let Some((runtime, id)) = scope(part) {

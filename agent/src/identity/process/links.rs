@@ -58,7 +58,7 @@ impl Links {
     }
 
     /// The host ends of the pairs that lead into a namespace; `process` is one that lives there, its start and its number.
-    pub fn into_namespace(&mut self, inode: u64, process: (u64, u32)) -> Vec<Ifindex> {
+    pub fn leading_into(&mut self, inode: u64, process: (u64, u32)) -> Vec<Ifindex> {
         if self.list.iter().all(|link| link.leads_into.is_none()) {
             return Vec::new();
         }

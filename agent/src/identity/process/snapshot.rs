@@ -80,7 +80,7 @@ pub fn namespaces(
     for (inode, speaker) in oldest {
         let is_node = own == Some(*inode);
         let interfaces = match links.as_deref_mut() {
-            Some(links) if !is_node => links.into_namespace(*inode, (speaker.start, speaker.pid)),
+            Some(links) if !is_node => links.leading_into(*inode, (speaker.start, speaker.pid)),
             _ => Vec::new(),
         };
         let mut inhabitants: Vec<Inhabitant> = groups
