@@ -227,7 +227,7 @@ fn pack(binary: &Path, folder: &Path, origin: &Origin) -> Result<Image> {
     let commit = [
         "commit",
         "--quiet",
-        "--format=docker",
+        "--format=oci",
         "--omit-history",
         "--identity-label=false",
         "--timestamp",

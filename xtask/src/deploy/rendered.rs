@@ -102,7 +102,7 @@ fn asks_for_no_more(objects: &[Value], expected: &Expected) -> Result<()> {
     {
         let rules = match object["kind"].as_str() {
             Some("ClusterRole") => r#"[{"apiGroups":[""],"resources":["pods"],"verbs":["list","watch"]}]"#,
-            _ => r#"[{"apiGroups":[""],"resources":["services"],"verbs":["get","list"]}]"#,
+            _ => r#"[{"apiGroups":[""],"resources":["services"],"verbs":["list"]}]"#,
         };
         same("rules", &object["rules"].to_string().as_str(), &rules)?;
     }
