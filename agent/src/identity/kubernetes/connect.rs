@@ -94,6 +94,8 @@ pub(super) async fn connect(way: &Way) -> Result<Connection, Error> {
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = Some(READ_TIMEOUT);
     config.reset_reader_on_write = true;
+    // It would go on for minutes without a word; the watch has pauses of its own, and tells.
+    config.default_retry = false;
     let server = config.cluster_url.authority().map(ToString::to_string).unwrap_or_default();
     let namespace = config.default_namespace.clone();
     let failed = |error| Error::Client { server: server.clone(), reason: root_cause(&error) };

@@ -129,12 +129,19 @@ impl Error {
 }
 
 /// The innermost error: those around it say in general words that something failed.
-pub(super) fn root_cause(error: &dyn std::error::Error) -> String {
+pub(super) fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
     let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
+    loop {
+        // Below it stands only that a deadline has elapsed.
+        let io = innermost.downcast_ref::<std::io::Error>();
+        if io.is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut) {
+            return "nothing came from it in time".to_owned();
+        }
+        match innermost.source() {
+            Some(source) => innermost = source,
+            None => return innermost.to_string(),
+        }
     }
-    innermost.to_string()
 }
 
 #[cfg(test)]
@@ -161,6 +168,18 @@ mod tests {
         assert!(text.contains("{apiGroups: [\"\"], resources: [pods], verbs: [list, watch]}"), "{text}");
         let watch = watcher::Error::WatchStartFailed(kube::Error::Api(refused(403, "")));
         assert!(told(&watch).contains("to watch pods (status 403)"), "{}", told(&watch));
+    }
+
+    #[test]
+    fn the_innermost_reason_is_told_and_a_time_out_in_words() {
+        let service = |kind, error: &str| {
+            let io = std::io::Error::new(kind, error.to_owned());
+            watcher::Error::WatchFailed(kube::Error::Service(Box::new(io)))
+        };
+        let refused = told(&service(std::io::ErrorKind::ConnectionRefused, "connection refused"));
+        assert!(refused.contains("does not answer: connection refused;"), "{refused}");
+        let slow = told(&service(std::io::ErrorKind::TimedOut, "deadline has elapsed"));
+        assert!(slow.contains("does not answer: nothing came from it in time;"), "{slow}");
     }
 
     #[test]
