@@ -51,6 +51,9 @@ pub const OPTION_POD: u32 = 1 << 0;
 pub struct RecordHeader {
     /// CLOCK_MONOTONIC in nanoseconds, from `bpf_ktime_get_ns`.
     pub timestamp_ns: u64,
+    /// The sender's cgroup, where [`FLAG_LOCAL_SOCKET`] is set: its number in the cgroup2 hierarchy (`bpf_skb_cgroup_id`,
+    /// Linux 4.18), which is the inode number of its directory. 0: not known.
+    pub cgroup: u64,
     /// The interface whose hook saw the packet.
     pub ifindex: u32,
     /// Length of the whole packet in bytes, as the hook saw it (`__sk_buff.len`).

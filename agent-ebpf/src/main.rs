@@ -14,7 +14,7 @@ use core::ptr::{addr_of_mut, read_volatile};
 
 use aya_ebpf::bindings::{BPF_F_NO_PREALLOC, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, TC_ACT_UNSPEC};
 use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_RING_SIZE};
-use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_skb_load_bytes};
+use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_skb_cgroup_id, bpf_skb_load_bytes};
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use aya_ebpf::macros::{classifier, map};
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf};
@@ -55,6 +55,11 @@ static LINKLOCAL_SERVICES: HashMap<[u8; 16], u32> = HashMap::with_max_entries(64
 #[map]
 static LINKLOCAL_BUCKETS: HashMap<LinkLocalKey, LinkLocalBuckets> =
     HashMap::with_max_entries(32768, BPF_F_NO_PREALLOC);
+
+/// Is the sender's cgroup asked for? The agent writes 0 before loading where the kernel has no `bpf_skb_cgroup_id`
+/// (CONFIG_SOCK_CGROUP_DATA): the verifier then never comes to the call.
+#[unsafe(no_mangle)]
+static NSL_CGROUPS: u32 = 1;
 
 const ETH_HEADER: usize = 14;
 const ETH_P_IPV4: u16 = 0x0800;
@@ -171,12 +176,14 @@ fn capture<const RAW_IP: bool>(
     // SAFETY: as in try_capture, this CPU's own value.
     let options = unsafe { (*state).options };
     let mut flags = 0;
+    let mut cgroup = 0;
     if direction == EGRESS {
         flags |= FLAG_EGRESS;
         // Behind a pod's interface no process of the node sits, so nobody asks there.
         // SAFETY: the helper takes the program's own context. 0: no socket holds the packet.
         if options & OPTION_POD == 0 && unsafe { bpf_get_socket_cookie(ctx.skb.skb.cast()) } != 0 {
             flags |= FLAG_LOCAL_SOCKET;
+            cgroup = cgroup_of(ctx);
         }
     }
     if to_server {
@@ -188,7 +195,19 @@ fn capture<const RAW_IP: bool>(
     // The upper half is always 0, which the verifier cannot know: to it all flags are one now, and it follows what comes
     // once, not once for each of them.
     flags ^= (options >> 16) as u16;
-    Ok(Delivered { whole: deliver(ctx, state, ifindex, flags), flags })
+    cgroup ^= u64::from(options >> 16);
+    Ok(Delivered { whole: deliver(ctx, state, ifindex, flags, cgroup), flags })
+}
+
+/// The cgroup of the socket that holds the packet.
+#[inline(always)]
+fn cgroup_of(ctx: &TcContext) -> u64 {
+    // SAFETY: a reference. It is read as it is when the program is loaded, not as it was when it was compiled.
+    if unsafe { read_volatile(&raw const NSL_CGROUPS) } == 0 {
+        return 0;
+    }
+    // SAFETY: the helper takes the program's own context.
+    unsafe { bpf_skb_cgroup_id(ctx.skb.skb) }
 }
 
 /// The ordinary packet, read where it lies: Ethernet, IPv4 without options or IPv6 without extension headers, UDP or TCP.
@@ -339,7 +358,7 @@ fn has_bit(bits: &Array<u64>, value: u16) -> bool {
 
 /// Copies the packet into the ring, in as many records as it takes; tells whether all of it went in.
 #[inline(always)]
-fn deliver(ctx: &TcContext, state: *mut InterfaceState, ifindex: u32, flags: u16) -> bool {
+fn deliver(ctx: &TcContext, state: *mut InterfaceState, ifindex: u32, flags: u16, cgroup: u64) -> bool {
     let packet_length = ctx.len();
     // SAFETY: this CPU's own value (see try_capture). The helpers read a clock and a number.
     let (sequence, timestamp_ns, cpu) = unsafe {
@@ -349,6 +368,7 @@ fn deliver(ctx: &TcContext, state: *mut InterfaceState, ifindex: u32, flags: u16
     };
     let mut header = RecordHeader {
         timestamp_ns,
+        cgroup,
         ifindex,
         packet_length,
         offset: 0,

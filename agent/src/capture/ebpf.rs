@@ -9,6 +9,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use aya::maps::{Array, HashMap as BpfHashMap, MapData, PerCpuArray, PerCpuHashMap, RingBuf};
+use aya::programs::ProgramType;
+use aya::sys::{BpfHelper, is_helper_supported};
 use aya::{EbpfLoader, VerifierLogLevel};
 use nslookout_ebpf::{
     CLASSES, FLAG_EGRESS, FLAG_LOCAL_SOCKET, FLAG_MORE, FLAG_RAW_IP, FLAG_TO_SERVER, FLAG_VLAN,
@@ -19,7 +21,7 @@ use super::attach::{self, Attacher, PROGRAMS, Shared};
 use super::clsact::Clsact;
 use super::counters::{CaptureCounters, DropReason, Method, ProgramRuns};
 use super::ethtool::{Allowances, uplinks};
-use super::frame::{Direction, Frame, Ifindex, InterfaceKind, LinkType, Place, Timestamp};
+use super::frame::{CgroupId, Direction, Frame, Ifindex, InterfaceKind, LinkType, Place, Timestamp};
 use super::interfaces::Interfaces;
 use super::vantage::Vantage;
 use super::vantage::{Verdict, judge};
@@ -255,6 +257,10 @@ fn load(config: &LiveConfig) -> Result<aya::Ebpf, CaptureError> {
     raise_limits();
     let mut loader = EbpfLoader::new();
     loader.verifier_log_level(VerifierLogLevel::STATS).map_max_entries("RING", config.ring_bytes);
+    // Where the kernel does not say, loading will.
+    let cgroups = is_helper_supported(ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_skb_cgroup_id);
+    let cgroups = u32::from(cgroups.unwrap_or(true));
+    loader.override_global("NSL_CGROUPS", &cgroups, true);
     let mut ebpf = loader.load(OBJECT).map_err(|error| CaptureError::Load(Box::new(error)))?;
     for (name, ..) in PROGRAMS {
         let program = attach::program(&mut ebpf, name).map_err(CaptureError::Attach)?;
@@ -279,7 +285,7 @@ fn frame_of<'a>(
 ) -> Frame<'a> {
     Frame {
         time: Timestamp::from_nanos(header.timestamp_ns + clock_offset_ns),
-        place: Some(place_of(header.ifindex, kind, header.flags)),
+        place: Some(place_of((Ifindex(header.ifindex), kind), header.flags, header.cgroup)),
         link_type: if header.flags & FLAG_RAW_IP != 0 { LinkType::RawIp } else { LinkType::Ethernet },
         original_length: header.packet_length,
         vlan: (header.flags & FLAG_VLAN != 0).then_some(header.vlan_tci & 0x0fff),
@@ -287,14 +293,15 @@ fn frame_of<'a>(
     }
 }
 
-fn place_of(ifindex: u32, kind: InterfaceKind, flags: u16) -> Place {
+fn place_of((ifindex, kind): (Ifindex, InterfaceKind), flags: u16, cgroup: u64) -> Place {
     let egress = flags & FLAG_EGRESS != 0;
     Place {
-        ifindex: Ifindex(ifindex),
+        ifindex,
         kind,
         direction: if egress { Direction::Egress } else { Direction::Ingress },
         // On the way in no socket holds the packet yet.
         local_socket: egress.then_some(flags & FLAG_LOCAL_SOCKET != 0),
+        cgroup: (cgroup != 0).then_some(CgroupId(cgroup)),
     }
 }
 
@@ -302,7 +309,7 @@ fn place_of(ifindex: u32, kind: InterfaceKind, flags: u16) -> Place {
 fn add_classes(counters: &mut CaptureCounters, kind: InterfaceKind, sum: &InterfaceState) {
     for class in 0..CLASSES {
         let flags = class as u16;
-        let verdict = judge(Some(&place_of(0, kind, flags)), flags & FLAG_TO_SERVER != 0);
+        let verdict = judge(Some(&place_of((Ifindex(0), kind), flags, 0)), flags & FLAG_TO_SERVER != 0);
         let vantage = match verdict {
             Verdict::Certain(vantage) => {
                 *counters.matched.entry(vantage).or_default() += sum.matched[class];

@@ -98,6 +98,8 @@ pub struct Place {
     pub direction: Direction,
     /// Did a process of this machine send it? `None` where the source cannot tell.
     pub local_socket: Option<bool>,
+    /// The cgroup of that process, more exactly of its socket; `None` where the source cannot tell.
+    pub cgroup: Option<CgroupId>,
 }
 
 /// How a frame's bytes begin.

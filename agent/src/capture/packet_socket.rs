@@ -105,6 +105,7 @@ impl PacketSocketSource {
                     kind: *kind,
                     direction: received.direction,
                     local_socket: None,
+                    cgroup: None,
                 }),
                 link_type: received.link_type,
                 original_length: received.original_length,

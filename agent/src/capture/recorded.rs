@@ -16,12 +16,12 @@ use super::counters::{
     AllowanceCount, CaptureCounters, DropReason, LinkLocalCount, MOST_NAMES, Method, RecentBucket,
     WatchedInterface,
 };
-use super::frame::{Direction, Ifindex, InterfaceKind, Place, Timestamp};
+use super::frame::{CgroupId, Direction, Ifindex, InterfaceKind, Place, Timestamp};
 use super::linklocal::SERVICES;
 use super::vantage::Vantage;
 use crate::identity::facts::{Fact, Instance};
 
-pub(super) use replay::local_socket;
+pub(super) use replay::sender;
 pub use replay::{InterfaceNames, Recorded};
 
 /// Whose custom blocks these are: the number for documentation (RFC 5612), since this project has none of its own.
@@ -198,6 +198,10 @@ pub fn write_comment(out: &mut Vec<u8>, place: &Place, vantage: Option<Vantage>)
         out.extend_from_slice(key.as_bytes());
         out.extend_from_slice(value.as_bytes());
     }
+    if let Some(CgroupId(cgroup)) = place.cgroup {
+        out.extend_from_slice(CGROUP);
+        out.extend_from_slice(cgroup.to_string().as_bytes());
+    }
 }
 
 /// Adds to the comment of a packet whose interface it was seen at. Blanks would end a word.
@@ -216,13 +220,24 @@ pub fn write_whose(out: &mut Vec<u8>, instance: &Instance) {
     }
 }
 
-/// Did a process of the machine send it? As [`write_comment`] wrote it.
-pub fn local_socket_of(comment: &[u8]) -> Option<bool> {
-    comment.split(|byte| *byte == b' ').find_map(|word| match word {
-        b"local_socket=yes" => Some(true),
-        b"local_socket=no" => Some(false),
-        _ => None,
-    })
+/// How the word of a packet's comment begins that tells the sender's cgroup. Never the first word.
+const CGROUP: &[u8] = b" cgroup=";
+
+/// Did a process of the machine send it, and in which cgroup is it? As [`write_comment`] wrote it.
+pub fn sender_of(comment: &[u8]) -> (Option<bool>, Option<CgroupId>) {
+    let (mut local_socket, mut cgroup) = (None, None);
+    for word in comment.split(|byte| *byte == b' ') {
+        match word {
+            b"local_socket=yes" => local_socket = Some(true),
+            b"local_socket=no" => local_socket = Some(false),
+            _ => {
+                let number = word.strip_prefix(CGROUP.trim_ascii_start());
+                let number = number.and_then(|number| std::str::from_utf8(number).ok()?.parse().ok());
+                cgroup = number.map(CgroupId).or(cgroup);
+            }
+        }
+    }
+    (local_socket, cgroup)
 }
 
 #[derive(Serialize, Deserialize)]
@@ -672,21 +687,40 @@ mod tests {
     }
 
     #[test]
+    fn a_comment_that_claims_no_number_tells_no_cgroup() {
+        for claimed in ["cgroup=", "cgroup=-1", "cgroup=x", "cgroup=18446744073709551616", "cgroup=\u{661}"] {
+            assert_eq!(sender_of(format!("kind=pod {claimed}").as_bytes()), (None, None), "{claimed}");
+        }
+    }
+
+    #[test]
     fn comments_tell_what_the_bytes_do_not() {
-        for (vantage, local_socket, expected) in [
-            (None, None, "kind=pod direction=egress"),
-            (Some(Vantage::Client), Some(true), "vantage=client kind=pod direction=egress local_socket=yes"),
-            (None, Some(false), "kind=pod direction=egress local_socket=no"),
+        for (vantage, local_socket, cgroup, expected) in [
+            (None, None, None, "kind=pod direction=egress"),
+            (
+                Some(Vantage::Client),
+                Some(true),
+                None,
+                "vantage=client kind=pod direction=egress local_socket=yes",
+            ),
+            (
+                None,
+                Some(true),
+                Some(u64::MAX),
+                "kind=pod direction=egress local_socket=yes cgroup=18446744073709551615",
+            ),
+            (None, Some(false), None, "kind=pod direction=egress local_socket=no"),
         ] {
             let mut comment = Vec::new();
             let (kind, direction) = (InterfaceKind::Pod, Direction::Egress);
+            let cgroup = cgroup.map(CgroupId);
             write_comment(
                 &mut comment,
-                &Place { ifindex: Ifindex(1), kind, direction, local_socket },
+                &Place { ifindex: Ifindex(1), kind, direction, local_socket, cgroup },
                 vantage,
             );
             assert_eq!(String::from_utf8_lossy(&comment), expected);
-            assert_eq!(local_socket_of(&comment), local_socket);
+            assert_eq!(sender_of(&comment), (local_socket, cgroup));
         }
     }
 }

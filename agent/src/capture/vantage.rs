@@ -78,7 +78,7 @@ mod tests {
         to_server: bool,
         expected: Verdict,
     ) {
-        let place = Place { ifindex: Ifindex(1), kind, direction, local_socket };
+        let place = Place { ifindex: Ifindex(1), kind, direction, local_socket, cgroup: None };
         assert_eq!(
             judge(Some(&place), to_server),
             expected,

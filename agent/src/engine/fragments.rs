@@ -170,6 +170,7 @@ mod tests {
                 // 192.0.2.1 is the pod.
                 direction: if bytes[15] == 1 { Direction::Ingress } else { Direction::Egress },
                 local_socket: None,
+                cgroup: None,
             });
             let time = Self::at(self.millis);
             let original_length = bytes.len() as u32;

@@ -211,7 +211,7 @@ fn place(seen: Seen, to_server: bool) -> Option<Place> {
             (ifindex, InterfaceKind::Uplink, towards(to_server), to_server.then_some(true))
         }
     };
-    Some(Place { ifindex: Ifindex(ifindex), kind, direction, local_socket })
+    Some(Place { ifindex: Ifindex(ifindex), kind, direction, local_socket, cgroup: None })
 }
 
 /// UDP in IPv4 or IPv6, without checksums.

@@ -6,6 +6,7 @@
 
 mod agent;
 mod aws;
+mod cgroups;
 mod endings;
 mod fixture;
 mod follow;

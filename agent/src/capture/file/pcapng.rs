@@ -288,7 +288,8 @@ fn place_of((ifindex, kind): (Ifindex, InterfaceKind), options: Options<'_>, ord
         2 => Direction::Egress,
         _ => return None,
     };
-    Some(Place { ifindex, kind, direction, local_socket: recorded::local_socket(options) })
+    let (local_socket, cgroup) = recorded::sender(options);
+    Some(Place { ifindex, kind, direction, local_socket, cgroup })
 }
 
 #[cfg(test)]

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{ENTERPRISE, InterfaceFact, Note, Reading, decode, local_socket_of, readable};
+use super::{ENTERPRISE, InterfaceFact, Note, Reading, decode, readable, sender_of};
 use crate::capture::counters::{CaptureCounters, Method, WatchedInterface};
 use crate::capture::file::Options;
-use crate::capture::frame::{Ifindex, InterfaceKind, Timestamp};
+use crate::capture::frame::{CgroupId, Ifindex, InterfaceKind, Timestamp};
 use crate::identity::facts::Fact;
 
 /// Names of interfaces by number, as a file tells them while it is read.
@@ -169,9 +169,11 @@ impl Recorded {
     }
 }
 
-/// By the options of a packet: did a process of the machine that recorded it send it?
-pub(in crate::capture) fn local_socket(mut options: Options<'_>) -> Option<bool> {
-    options.find_map(|(code, value)| if code == 1 { local_socket_of(value) } else { None })
+/// By the options of a packet: did a process of the machine that recorded it send it, and in which cgroup is it?
+pub(in crate::capture) fn sender(options: Options<'_>) -> (Option<bool>, Option<CgroupId>) {
+    let comments = options.filter(|(code, _)| *code == 1).map(|(_, value)| sender_of(value));
+    comments
+        .fold((None, None), |(local_socket, cgroup), found| (local_socket.or(found.0), cgroup.or(found.1)))
 }
 
 #[cfg(test)]

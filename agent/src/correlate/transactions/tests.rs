@@ -88,7 +88,7 @@ fn place(at: &str, to_server: bool) -> Option<Place> {
         "file" => return None,
         other => panic!("{other}"),
     };
-    Some(Place { ifindex: Ifindex(ifindex), kind, direction, local_socket })
+    Some(Place { ifindex: Ifindex(ifindex), kind, direction, local_socket, cgroup: None })
 }
 
 fn tell(event: &Event) -> String {

@@ -253,6 +253,7 @@ mod tests {
             kind: InterfaceKind::Pod,
             direction,
             local_socket: None,
+            cgroup: None,
         });
         let original_length = bytes.len() as u32 + 100;
         Frame { time: Timestamp::default(), place, link_type, original_length, vlan, bytes }

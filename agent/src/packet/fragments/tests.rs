@@ -177,7 +177,13 @@ fn the_same_fragment_counts_once() {
 #[test]
 fn a_place_has_fragments_of_its_own() {
     let place = |ifindex, direction| {
-        Some(Place { ifindex: Ifindex(ifindex), kind: InterfaceKind::Pod, direction, local_socket: None })
+        Some(Place {
+            ifindex: Ifindex(ifindex),
+            kind: InterfaceKind::Pod,
+            direction,
+            local_socket: None,
+            cgroup: None,
+        })
     };
     let whole = datagram(2000);
     let (first, last) = (part(key_4(), &whole, 0, 1480), part(key_4(), &whole, 1480, 2008));

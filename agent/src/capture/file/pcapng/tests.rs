@@ -2,7 +2,7 @@ use super::super::PcapFileSource;
 use super::super::window::{Order, Stop, Window};
 use super::Pcapng;
 use crate::capture::Drained;
-use crate::capture::frame::{Direction, Ifindex, InterfaceKind, Place};
+use crate::capture::frame::{CgroupId, Direction, Ifindex, InterfaceKind, Place};
 use crate::capture::recorded::Recorded;
 
 const BOTH: [Order; 2] = [Order::Little, Order::Big];
@@ -274,7 +274,7 @@ fn what_stands_beside_the_packets_is_read() {
             interface(order, 1, 0, &[option(order, 3, b"without a fact")]),
             block(order, 0x0000_0bad, &counters),
             enhanced(order, 0, 1, b"in", &[flags(1), option(order, 1, b"local_socket=no")]),
-            enhanced(order, 0, 1, b"out", &[flags(0xf2), option(order, 1, b"local_socket=yes")]),
+            enhanced(order, 0, 1, b"out", &[flags(0xf2), option(order, 1, b"local_socket=yes cgroup=9")]),
             enhanced(order, 0, 1, b"unknown", &[]),
             enhanced(order, 1, 1, b"elsewhere", &[flags(1)]),
             block(order, 0x4000_0bad, &fact(8)),
@@ -284,9 +284,10 @@ fn what_stands_beside_the_packets_is_read() {
         let mut window = Window::new(Box::new(std::io::Cursor::new(bytes)));
         let mut recorded = Recorded::default();
         let mut pcapng = Pcapng::open(&mut window).unwrap();
-        let place = |direction, local_socket| {
+        let place = |direction, local_socket, cgroup: Option<u64>| {
+            let cgroup = cgroup.map(CgroupId);
             let (ifindex, kind) = (Ifindex(7), InterfaceKind::Pod);
-            Some(Place { ifindex, kind, direction, local_socket: Some(local_socket) })
+            Some(Place { ifindex, kind, direction, local_socket: Some(local_socket), cgroup })
         };
         let expected = [place(Direction::Ingress, false), place(Direction::Egress, true), None, None];
         let mut readings = Vec::new();

@@ -794,7 +794,7 @@ fn a_malformed_message_is_passed_on() {
 #[test]
 fn every_hook_has_its_own_streams() {
     let place = |ifindex, kind, direction| {
-        Some(Place { ifindex: Ifindex(ifindex), kind, direction, local_socket: None })
+        Some(Place { ifindex: Ifindex(ifindex), kind, direction, local_socket: None, cgroup: None })
     };
     let stream = query(1, 40);
     let mut world = World::joined();
