@@ -138,7 +138,7 @@ pub struct LinkLocalKey {
     pub service: u32,
 }
 
-const _: () = assert!(size_of::<RecordHeader>() == 40);
+const _: () = assert!(size_of::<RecordHeader>() == 48);
 const _: () = assert!(size_of::<InterfaceState>() == 8 + 3 * 64 + 8 + 16);
 const _: () = assert!(size_of::<LinkLocalBuckets>() == 1536);
 const _: () = assert!(size_of::<LinkLocalKey>() == 8);

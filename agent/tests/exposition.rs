@@ -79,7 +79,7 @@ enum At {
 
 fn place(kind: InterfaceKind, ifindex: u32, egress: bool, local_socket: Option<bool>) -> Place {
     let direction = if egress { Direction::Egress } else { Direction::Ingress };
-    Place { ifindex: Ifindex(ifindex), kind, direction, local_socket }
+    Place { ifindex: Ifindex(ifindex), kind, direction, local_socket, cgroup: None }
 }
 
 /// What was given to the engine, counted as the kernel half counts.

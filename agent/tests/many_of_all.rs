@@ -208,7 +208,7 @@ fn feed(engine: &mut Engine, begin: Timestamp, number: u32, sent: &[(bool, Vec<u
         let time = begin + Duration::from_micros(index as u64);
         let direction = if *to_server { Direction::Ingress } else { Direction::Egress };
         let ifindex = Ifindex(10 + number % 1000);
-        let place = Place { ifindex, kind: InterfaceKind::Pod, direction, local_socket: None };
+        let place = Place { ifindex, kind: InterfaceKind::Pod, direction, local_socket: None, cgroup: None };
         let original_length = bytes.len() as u32;
         let link_type = LinkType::RawIp;
         let frame = Frame { time, place: Some(place), link_type, original_length, vlan: None, bytes };

@@ -101,7 +101,7 @@ fn read(bytes: &[u8]) -> Option<u64> {
         recording.frame(frame).unwrap();
         let mut emit = |report: Report<'_>| {
             let line = match &report {
-                Report::Lookup(lookup) => lookups.line(lookup),
+                Report::Lookup(lookup) => lookups.line(lookup, &names),
                 Report::Finding(change) => findings.line(change, &names),
                 _ => lines.line(&report, &names).unwrap_or_default(),
             };
@@ -219,7 +219,8 @@ fn with_notes(capture: &[u8]) -> Vec<u8> {
         ..CaptureCounters::default()
     };
     source.drain(usize::MAX, &mut |frame| {
-        let place = Place { ifindex, kind, direction: Direction::Ingress, local_socket: Some(false) };
+        let place =
+            Place { ifindex, kind, direction: Direction::Ingress, local_socket: Some(false), cgroup: None };
         recording.frame(&Frame { place: Some(place), ..*frame }).unwrap();
         let _ = recording.counters(frame.time, &counters).unwrap();
     });

@@ -54,7 +54,13 @@ impl Kept {
 }
 
 fn place() -> Place {
-    Place { ifindex: INTERFACE, kind: InterfaceKind::Pod, direction: Direction::Ingress, local_socket: None }
+    Place {
+        ifindex: INTERFACE,
+        kind: InterfaceKind::Pod,
+        direction: Direction::Ingress,
+        local_socket: None,
+        cgroup: None,
+    }
 }
 
 /// The packets of the capture, and who asks whom.

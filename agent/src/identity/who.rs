@@ -129,7 +129,7 @@ impl Who {
     pub fn client_of(&self, parties: &Parties) -> Option<&Known> {
         match parties.vantage {
             Vantage::Client | Vantage::Unknown => {
-                self.client(&parties.client_id(), parties.place.and_then(|place| cgroup_of(&place)))
+                self.client(&parties.client_id(), parties.place.and_then(|place| place.cgroup))
             }
             Vantage::Server | Vantage::Uplink => self.at(parties.client.ip()),
         }
@@ -145,7 +145,7 @@ impl Who {
 
     /// Notes that a socket of this cgroup asked from an address that several share.
     pub fn asked(&mut self, parties: &Parties) {
-        let Some(cgroup) = parties.place.and_then(|place| cgroup_of(&place)) else { return };
+        let Some(cgroup) = parties.place.and_then(|place| place.cgroup) else { return };
         let by_cgroup = self.by_cgroup.get(&cgroup).and_then(|slot| self.known(*slot));
         let instance = by_cgroup.map(|known| Arc::clone(&known.instance));
         self.askers.note(parties.client.ip(), instance);
@@ -293,14 +293,13 @@ impl Others<'_> {
     }
 }
 
-/// The cgroup of the socket that sent the packet, where it was seen.
-fn cgroup_of(_place: &crate::capture::frame::Place) -> Option<CgroupId> {
-    None
-}
-
 /// Makes keys lead to a place; `true`: one led to another.
 fn claim<K: Copy + Eq + Hash>(map: &mut Map<K, Slot>, keys: &[K], slot: Slot) -> bool {
-    keys.iter().fold(false, |any, key| map.insert(*key, slot).is_some_and(|before| before != slot) || any)
+    let mut contested = false;
+    for key in keys {
+        contested |= map.insert(*key, slot).is_some_and(|before| before != slot);
+    }
+    contested
 }
 
 fn known_mut(instances: &mut [Option<Known>], slot: Slot) -> Option<&mut Known> {

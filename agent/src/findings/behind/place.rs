@@ -94,7 +94,7 @@ fn heading(instance: &Instance) -> Vec<String> {
     let mut lines = vec![format!("# {kind} {namespace}/{name}: {path}")];
     let verb = if matches!(kind.as_str(), "Pod" | "Job") { ("get", " -o yaml") } else { ("edit", "") };
     if kind != "Node" {
-        let [namespace, kind, name] = [namespace, &kind.to_lowercase(), name].map(|word| pasted(word));
+        let [namespace, kind, name] = [namespace, &kind.to_lowercase(), name].map(pasted);
         lines.push(format!("# kubectl -n {namespace} {} {kind} {name}{}", verb.0, verb.1));
     }
     lines

@@ -141,7 +141,7 @@ mod tests {
         let found = (config.cluster_url.to_string(), config.tls_server_name);
         match expected {
             Ok((url, name)) => {
-                assert_eq!(result.map(|()| found), Ok((url.to_owned(), name.map(str::to_owned))))
+                assert_eq!(result.map(|()| found), Ok((url.to_owned(), name.map(str::to_owned))));
             }
             Err(part) => assert!(result.as_ref().is_err_and(|error| error.contains(part)), "{result:?}"),
         }

@@ -73,11 +73,11 @@ impl Root {
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         let path = openat2(&self.directory, path, flags, Mode::empty(), resolve)?;
         let stat = fstat(&path)?;
-        let magic = i64::from(fstatfs(&path)?.f_type);
+        let magic = fstatfs(&path)?.f_type;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || NO_FILES.contains(&magic) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        let changed = (stat.st_ctime.into(), stat.st_ctime_nsec.cast_signed().into());
+        let changed = (stat.st_ctime, stat.st_ctime_nsec.cast_signed());
         let signature = Signature { device: stat.st_dev, inode: stat.st_ino, size: stat.st_size, changed };
         Ok(Found { path, signature })
     }

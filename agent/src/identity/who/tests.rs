@@ -44,7 +44,9 @@ fn client(interface: Option<u32>, address: &str) -> ClientId {
 
 fn who(facts: &[Fact]) -> Who {
     let mut who = Who::default();
-    facts.iter().for_each(|fact| drop(who.learn(at(0), fact)));
+    for fact in facts {
+        who.learn(at(0), fact);
+    }
     who
 }
 
@@ -162,6 +164,7 @@ fn a_server_is_known_where_it_was_seen() {
         kind: InterfaceKind::Pod,
         direction: Direction::Egress,
         local_socket: None,
+        cgroup: None,
     };
     let parties = |vantage, ifindex, server: &str| Parties {
         vantage,
@@ -179,6 +182,36 @@ fn a_server_is_known_where_it_was_seen() {
     // At the server's own interface: the client is not whose interface it is.
     assert_eq!(names(parties(Vantage::Server, 3, "10.0.0.53:53")), [a.clone(), dns]);
     assert_eq!(names(parties(Vantage::Client, 2, "10.96.0.10:53")), [a, None]);
+}
+
+#[test]
+fn who_asked_from_the_nodes_address_is_kept_apart_and_together() {
+    let unit = |name, cgroup| Fact::Here {
+        whose: Whose { cgroups: vec![CgroupId(cgroup)], ..Whose::default() },
+        instance: pod(name, name),
+    };
+    let mut who = who(&[unit("a", 7), unit("b", 8)]);
+    let parties = |cgroup: u64| Parties {
+        vantage: Vantage::Client,
+        place: Some(Place {
+            ifindex: Ifindex(2),
+            kind: InterfaceKind::Uplink,
+            direction: Direction::Egress,
+            local_socket: Some(true),
+            cgroup: Some(CgroupId(cgroup)),
+        }),
+        client: "192.0.2.1:4000".parse().unwrap(),
+        server: "192.0.2.53:53".parse().unwrap(),
+        transport: Transport::Udp,
+    };
+    let node = client(None, "192.0.2.1");
+    for (cgroup, asks, only) in [(7, Some("a"), Some("a")), (8, Some("b"), None), (9, None, None)] {
+        let parties = parties(cgroup);
+        assert_eq!(who.client_of(&parties).map(|known| known.instance.name.as_str()), asks);
+        who.asked(&parties);
+        assert_eq!(who.behind(&node).only().map(|one| one.name.as_str()), only);
+    }
+    assert_eq!((who.behind(&node).instances.len(), who.behind(&node).others), (2, true));
 }
 
 #[test]

@@ -289,7 +289,8 @@ fn what_stands_beside_the_packets_is_read() {
             let (ifindex, kind) = (Ifindex(7), InterfaceKind::Pod);
             Some(Place { ifindex, kind, direction, local_socket: Some(local_socket), cgroup })
         };
-        let expected = [place(Direction::Ingress, false), place(Direction::Egress, true), None, None];
+        let expected =
+            [place(Direction::Ingress, false, None), place(Direction::Egress, true, Some(9)), None, None];
         let mut readings = Vec::new();
         let mut next = |recorded: &mut Recorded| loop {
             match pcapng.next(&mut window, recorded) {
