@@ -20,7 +20,7 @@ use std::process::{Child, Command};
 use anyhow::{Context, Result, bail};
 
 pub use actions::{Action, describe, run};
-pub use clients::{Client, Rounds, prepare};
+pub use clients::{Client, Rounds, prepare, source as client_source};
 pub use pods::{COREDNS, INCIDENT_PODS, PODS, Pod};
 pub use topology::{
     FRAGMENTED, HOST_RESOLVER, IMDS, NODE, NODE_CACHE, NODE_IP, NODE_IP6, PAIR_CONFLICT, SERVFAIL,

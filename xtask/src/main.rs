@@ -6,6 +6,7 @@ mod compare;
 mod corpus;
 mod demo;
 mod deploy;
+mod e2e;
 mod fuzz;
 mod generate;
 mod guests;
@@ -14,6 +15,7 @@ mod image;
 mod kube_tools;
 mod lab;
 mod netns;
+mod rootfs;
 mod setup;
 mod shell;
 mod test;
@@ -70,6 +72,9 @@ enum Task {
         #[command(flatten)]
         choice: guests::Choice,
     },
+    /// Put the agent to the test on real platforms: Kubernetes, older kernels, a container engine
+    #[command(subcommand)]
+    E2e(e2e::Platform),
     /// Raise, inspect or take down the lab: a node, pods, resolvers and a VPC made of network namespaces
     #[command(subcommand)]
     Lab(lab::Action),
@@ -86,7 +91,7 @@ enum Task {
     },
     /// Run every check: format, lints, unit, replay, property and kernel tests, dashboards
     Test {
-        /// And the end-to-end stages: the demo, fuzzing, torture, older kernels in QEMU
+        /// And the end-to-end stages: the demo, fuzzing, torture, Kubernetes, a container, older kernels in QEMU
         #[arg(long)]
         all: bool,
     },
@@ -134,6 +139,7 @@ fn run(task: Task) -> Result<()> {
         Task::Chart { write: true } => deploy::write(),
         Task::Chart { write: false } => deploy::check(),
         Task::Image { plan } => image::run_task(&plan),
+        Task::E2e(platform) => e2e::run(&platform),
         Task::Lab(action) => lab::run(&action),
         Task::Fuzz { plan } => fuzz::run_all(&plan),
         Task::Torture => torture::run_all(),

@@ -39,6 +39,12 @@ pub enum Part {
     Deploy,
     /// What builds libFuzzer, whose C++ sources come with its crate.
     Fuzz,
+    /// What a node of Kubernetes needs beside its own programs, and what makes images for it.
+    Cluster,
+    /// What builds those programs; only where they are missing.
+    KubernetesBuild,
+    /// What runs a container without Kubernetes.
+    Container,
 }
 
 /// A program that must be there, and the Debian package that brings it.
@@ -120,6 +126,37 @@ impl Part {
             tool("setpriv", "util-linux"),
         ];
         const FUZZ: &[Tool] = &[tool("c++", "g++")];
+        const CLUSTER: &[Tool] = &[
+            tool("etcd", "etcd-server"),
+            tool("containerd", "containerd"),
+            tool("runc", "runc"),
+            tool("/usr/lib/cni/bridge", "containernetworking-plugins"),
+            tool("iptables", "iptables"),
+            tool("conntrack", "conntrack"),
+            tool("buildah", "buildah"),
+            tool("/etc/containers/policy.json", "golang-github-containers-common"),
+            tool("openssl", "openssl"),
+            tool("unshare", "util-linux"),
+            tool("setpriv", "util-linux"),
+            tool("mount", "mount"),
+            tool("hostname", "hostname"),
+            tool("ip", "iproute2"),
+            tool("tc", "iproute2"),
+        ];
+        const KUBERNETES_BUILD: &[Tool] = &[
+            tool("go", "golang-go"),
+            tool("make", "make"),
+            tool("rsync", "rsync"),
+            tool("/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring"),
+        ];
+        const CONTAINER: &[Tool] = &[
+            tool("podman", "podman"),
+            tool("runc", "runc"),
+            tool("buildah", "buildah"),
+            tool("ip", "iproute2"),
+            tool("dnsmasq", "dnsmasq-base"),
+            tool("dig", "bind9-dnsutils"),
+        ];
         match self {
             Self::Build => BUILD,
             Self::Lab => LAB,
@@ -132,6 +169,9 @@ impl Part {
             Self::Image => IMAGE,
             Self::Deploy => DEPLOY,
             Self::Fuzz => FUZZ,
+            Self::Cluster => CLUSTER,
+            Self::KubernetesBuild => KUBERNETES_BUILD,
+            Self::Container => CONTAINER,
         }
     }
 }

@@ -2,14 +2,15 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
 use super::kernel::Kernel;
-use crate::shell::{find_program, output};
+use crate::rootfs::{self, copy, copy_program, write_executable};
+use crate::shell::find_program;
 
 /// What runs as process 1 of the guest.
 const INIT: &str = include_str!("init.sh");
@@ -23,13 +24,10 @@ const PROGRAMS: &[&str] = &["ip", "tc", "dnsmasq", "bpftool"];
 /// Builds the initramfs for `kernel` below `folder` and gives its path.
 pub fn build(kernel: &Kernel, agent: &Path, folder: &Path) -> Result<PathBuf> {
     let root = folder.join("root");
-    if root.exists() {
-        fs::remove_dir_all(&root).with_context(|| format!("failed to remove {}", root.display()))?;
-    }
-    for directory in ["bin", "dev", "etc", "modules", "proc", "run/netns", "sys", "tmp", "usr/bin", "var"] {
-        let path = root.join(directory);
-        fs::create_dir_all(&path).with_context(|| format!("failed to create {}", path.display()))?;
-    }
+    rootfs::make(
+        &root,
+        &["bin", "dev", "etc", "modules", "proc", "run/netns", "sys", "tmp", "usr/bin", "var"],
+    )?;
     symlink("../run", root.join("var/run")).context("failed to link /var/run")?;
     write_executable(&root.join("init"), INIT)?;
     // dnsmasq looks its user up.
@@ -39,41 +37,12 @@ pub fn build(kernel: &Kernel, agent: &Path, folder: &Path) -> Result<PathBuf> {
     copy(&busybox, &root.join("bin/busybox"))?;
     copy(agent, &root.join("bin/nslookout"))?;
     for program in PROGRAMS {
-        copy_with_libraries(program, &root)?;
+        copy_program(program, &root)?;
     }
     for module in MODULES {
         unpack_module(kernel, module, &root.join("modules"))?;
     }
     archive(&root, &folder.join("initramfs"))
-}
-
-fn write_executable(path: &Path, text: &str) -> Result<()> {
-    fs::write(path, text)
-        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o755)))
-        .with_context(|| format!("failed to write {}", path.display()))
-}
-
-/// Copies a file and makes the folders above it.
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    if let Some(parent) = to.parent() {
-        fs::create_dir_all(parent).with_context(|| format!("failed to create {}", parent.display()))?;
-    }
-    fs::copy(from, to).with_context(|| format!("failed to copy {} to {}", from.display(), to.display()))?;
-    Ok(())
-}
-
-/// Copies a program to /usr/bin and the shared libraries that ldd(1) names to where it names them.
-fn copy_with_libraries(program: &str, root: &Path) -> Result<()> {
-    let path = find_program(program).with_context(|| format!("no {program} on this machine"))?;
-    copy(&path, &root.join("usr/bin").join(program))?;
-    let libraries = output(Command::new("ldd").arg(&path))?;
-    for library in libraries.split_whitespace().filter(|word| word.starts_with('/')) {
-        let target = root.join(library.trim_start_matches('/'));
-        if !target.exists() {
-            copy(Path::new(library), &target)?;
-        }
-    }
-    Ok(())
 }
 
 /// Finds a module below the kernel's folder and puts it, decompressed, into `into`.

@@ -190,7 +190,7 @@ fn repeated(work: &str) -> String {
 }
 
 /// A source file of the clients.
-fn source(file: &str) -> PathBuf {
+pub fn source(file: &str) -> PathBuf {
     shell::workspace().join("xtask/lab/clients").join(file)
 }
 
