@@ -91,7 +91,7 @@ enum Task {
     },
     /// Run every check: format, lints, unit, replay, property and kernel tests, dashboards
     Test {
-        /// And the end-to-end stages: the demo, fuzzing, torture, Kubernetes, a container, older kernels in QEMU
+        /// And the end-to-end stages: the demo, fuzzing, torture, older kernels in QEMU
         #[arg(long)]
         all: bool,
     },

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use crate::setup::{self, Part};
 use crate::shell::{find_program, run, workspace};
-use crate::{compare, demo, deploy, e2e, fuzz, guests, torture};
+use crate::{compare, demo, deploy, fuzz, guests, torture};
 
 /// One stage: its name and what it does.
 type Stage = (&'static str, fn() -> Result<()>);
@@ -22,22 +22,20 @@ const STAGES: [Stage; 5] = [
 ];
 
 /// What `--all` adds: from end to end.
-const END_TO_END: [Stage; 8] = [
+const END_TO_END: [Stage; 6] = [
     ("deploy", deploy::check),
     ("compare", compare::run_corpus),
     ("demo", demo::run),
     ("fuzz", fuzz::smoke),
     ("torture", torture::run_all),
-    ("kernels, in QEMU", kernels),
-    ("container, under podman", e2e::container),
-    ("Kubernetes, one node", kubernetes),
+    ("guests", guests),
 ];
 
 /// Runs all stages, also after one that failed, and fails if one did.
 pub fn run_all(end_to_end: bool) -> Result<()> {
     let mut parts = vec![Part::Build, Part::Lab, Part::Clients, Part::Promtool, Part::Readers];
     if end_to_end {
-        parts.extend([Part::Fuzz, Part::Guests, Part::Deploy, Part::Container, Part::Cluster]);
+        parts.extend([Part::Fuzz, Part::Guests]);
     }
     let mut times: Vec<(&str, Duration, Result<()>)> = Vec::new();
     let mut stage = |name, work: &dyn Fn() -> Result<()>| {
@@ -113,10 +111,6 @@ fn dashboards() -> Result<()> {
     run(Command::new(&promtool).args(["test", "rules", "nslookout.tests.yml"]).current_dir(&folder))
 }
 
-fn kernels() -> Result<()> {
+fn guests() -> Result<()> {
     guests::run_all(&guests::Choice::default())
-}
-
-fn kubernetes() -> Result<()> {
-    e2e::kubernetes(&e2e::KubernetesPlan::default())
 }
