@@ -229,7 +229,9 @@ fn the_document_has_every_member() {
     assert_eq!(finding["id"], "lame-nodata");
     assert_eq!(
         finding["subject"],
-        serde_json::json!({"client": null, "interface": null, "server": "10.0.0.2"})
+        serde_json::json!({
+            "client": null, "interface": null, "server": "10.0.0.2", "workload": null, "workloads": [], "others": false,
+        })
     );
     assert_eq!((&finding["severity"], &finding["confidence"]), (&"low".into(), &"high".into()));
     assert_eq!((&finding["count"], &finding["closed"]), (&3.into(), &Value::Null));

@@ -5,8 +5,9 @@ use nslookout::capture::frame::{Frame, LinkType, Timestamp};
 use nslookout::correlate::Limits;
 use nslookout::engine::{Engine, EngineConfig, InsightConfig, Report};
 use nslookout::export::findings::text::FindingLines;
-use nslookout::export::json::{self, InterfaceNames};
+use nslookout::export::json;
 use nslookout::export::lookups::LookupLines;
+use nslookout::export::names::Names;
 use nslookout::export::report::Diagnosis;
 use nslookout::export::summary::{Judged, SourceReport, summary};
 use nslookout::export::text::{Lines, Style};
@@ -49,7 +50,7 @@ pub struct Screen {
     lines: Lines,
     lookups: LookupLines,
     findings: FindingLines,
-    names: InterfaceNames,
+    names: Names,
 }
 
 impl Default for Screen {
@@ -60,7 +61,7 @@ impl Default for Screen {
             lines: Lines::new(style, false),
             lookups: LookupLines { zone: zone.clone(), name_width: 40, shorten: true, verbose: true },
             findings: FindingLines { zone, colour: false, verbose: true },
-            names: InterfaceNames::new(),
+            names: Names::default(),
         }
     }
 }
@@ -75,7 +76,7 @@ impl Screen {
             Report::Event(event) => json::object(event, &self.names),
             Report::Message(observation) => Some(json::message(observation, &self.names)),
             Report::Lookup(lookup) => {
-                assert_lines_printable(&self.lookups.line(lookup));
+                assert_lines_printable(&self.lookups.line(lookup, &self.names));
                 Some(lookups::object(lookup, &self.names))
             }
             Report::Finding(change) => {

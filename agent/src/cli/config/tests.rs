@@ -32,7 +32,7 @@ fn a_file_speaks_as_the_flags_do() {
     assert_eq!(values(&[], text, "ports"), ["5353"]);
     assert_eq!(values(&[], text, "thresholds"), ["linklocal.packets=900", "linklocal.warning=0.5"]);
     assert_eq!(values(&[], text, "resolv_confs"), ["10.1.0.5=/etc/resolv.conf"]);
-    assert_eq!(values(&[], "threshold = [\"linklocal.packets=1_0\"]", "ring"), ["8"]);
+    assert_eq!(values(&[], "threshold = [\"linklocal.packets=10\"]", "ring"), ["8"]);
 }
 
 #[test]

@@ -121,11 +121,6 @@ impl Error {
     fn unreachable(server: &str, reason: String) -> Self {
         Self::Unreachable { server: server.to_owned(), reason }
     }
-
-    /// It may be over in a moment: a server that starts anew, a connection that was cut.
-    pub(super) fn may_pass(&self) -> bool {
-        matches!(self, Self::Unreachable { .. })
-    }
 }
 
 /// The innermost error: those around it say in general words that something failed.
@@ -188,6 +183,7 @@ mod tests {
         assert!(told(&unauthorized).contains("does not accept the credentials (Unauthorized)"));
         let gone = watcher::Error::WatchError(refused(410, "too old resource version: 1 (2)"));
         assert!(told(&gone).contains("10.96.0.1:443 does not answer: too old resource version"));
-        assert!(Error::of_watch(&gone, "").may_pass() && !Error::of_watch(&unauthorized, "").may_pass());
+        assert!(matches!(Error::of_watch(&gone, ""), Error::Unreachable { .. }));
+        assert!(!matches!(Error::of_watch(&unauthorized, ""), Error::Unreachable { .. }));
     }
 }

@@ -24,11 +24,13 @@ pub(super) struct Voice {
 
 impl Voice {
     /// Notes a failure; `true`: it is one to be told, and to begin anew after.
-    pub(super) fn is_lost(&mut self, now: Instant, error: &Error) -> bool {
+    ///
+    /// A server that starts anew also refuses what it will allow: its rules are read after its port is open.
+    pub(super) fn is_lost(&mut self, now: Instant) -> bool {
         let same = |(_, last): &(Instant, Instant)| now.duration_since(*last) < APART;
         let since = self.failing.filter(same).map_or(now, |(since, _)| since);
         self.failing = Some((since, now));
-        !error.may_pass() || !self.has_spoken || now.duration_since(since) >= GRACE
+        !self.has_spoken || now.duration_since(since) >= GRACE
     }
 
     /// The line for a failure, unless one like it was told.
@@ -62,11 +64,11 @@ mod tests {
     fn an_outage_is_told_once_and_its_end_once() {
         let mut voice = Voice::default();
         let start = Instant::now();
-        assert!(voice.is_lost(start, &down()), "it never spoke: told at once");
+        assert!(voice.is_lost(start), "it never spoke: told at once");
         assert!(
             matches!(voice.complain(&down()), Some(Statement::Silent(Source::Kubernetes, why)) if why.contains("refused"))
         );
-        assert!(voice.is_lost(start + Duration::from_secs(1), &down()));
+        assert!(voice.is_lost(start + Duration::from_secs(1)));
         assert_eq!(voice.complain(&down()), None);
         assert_eq!(voice.spoke(), Some(Statement::Speaks(Source::Kubernetes)));
         assert_eq!(voice.spoke(), None);
@@ -77,9 +79,9 @@ mod tests {
         let mut voice = Voice::default();
         voice.spoke();
         let start = Instant::now();
-        assert!(!voice.is_lost(start, &down()));
-        assert!(!voice.is_lost(start + GRACE / 2, &down()));
-        assert!(voice.is_lost(start + GRACE, &down()));
+        assert!(!voice.is_lost(start));
+        assert!(!voice.is_lost(start + GRACE / 2));
+        assert!(voice.is_lost(start + GRACE));
     }
 
     #[test]
@@ -87,16 +89,15 @@ mod tests {
         let mut voice = Voice::default();
         voice.spoke();
         let start = Instant::now();
-        assert!(!voice.is_lost(start, &down()));
-        assert!(!voice.is_lost(start + APART, &down()));
-        assert!(!voice.is_lost(start + 2 * APART, &down()));
+        assert!(!voice.is_lost(start));
+        assert!(!voice.is_lost(start + APART));
+        assert!(!voice.is_lost(start + 2 * APART));
     }
 
     #[test]
-    fn what_does_not_pass_is_told_at_once_and_another_reason_too() {
+    fn each_reason_is_told_once() {
         let mut voice = Voice::default();
-        voice.spoke();
-        assert!(voice.is_lost(Instant::now(), &forbidden()));
+        assert!(voice.is_lost(Instant::now()));
         assert!(voice.complain(&forbidden()).is_some());
         assert_eq!(voice.complain(&forbidden()), None);
         assert!(voice.complain(&down()).is_some());

@@ -177,7 +177,7 @@ impl Watch {
 
     /// A failure of the watch: waits where that may help, else ends the session.
     async fn bear(&mut self, error: Error) -> Result<(), Ended> {
-        if self.voice.is_lost(Instant::now(), &error) {
+        if self.voice.is_lost(Instant::now()) {
             return Err(Ended::Failed(error));
         }
         self.pause().await;
