@@ -9,9 +9,6 @@ use clap::Subcommand;
 
 use crate::guests;
 
-pub use container::run as container;
-pub use kubernetes::{Plan as KubernetesPlan, run as kubernetes};
-
 /// Where the agent is put to the test.
 #[derive(Subcommand)]
 pub enum Platform {

@@ -36,7 +36,8 @@ pub fn ensure() -> Result<PathBuf> {
     }
     setup::ensure(&[Part::KubernetesBuild])?;
     let work = cache.join("build-kubernetes");
-    let what = format!("building Kubernetes {VERSION} into {} (about 7 minutes on 2 cores)", folder.display());
+    let what =
+        format!("building Kubernetes {VERSION} into {} (about 7 minutes on 2 cores)", folder.display());
     setup::step(&what, || {
         if work.exists() {
             fs::remove_dir_all(&work).with_context(|| format!("failed to remove {}", work.display()))?;
