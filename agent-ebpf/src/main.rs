@@ -388,35 +388,47 @@ fn deliver(ctx: &TcContext, state: *mut InterfaceState, ifindex: u32, flags: u16
             header.vlan_protocol = u16::from_be((*ctx.skb.skb).vlan_proto as u16);
         }
     }
-    let mut loss = None;
-    for part in 0..MAX_RECORDS_PER_PACKET {
-        let offset = part * MAX_RECORD_DATA as u32;
-        if offset >= packet_length {
-            break;
-        }
-        header.offset = offset;
-        let rest = packet_length - offset;
-        header.captured = if rest > MAX_RECORD_DATA as u32 { MAX_RECORD_DATA as u32 } else { rest };
-        header.flags &= !FLAG_MORE;
-        if rest > MAX_RECORD_DATA as u32 && part + 1 < MAX_RECORDS_PER_PACKET {
-            header.flags |= FLAG_MORE;
-        }
-        if let Err(reason) = copy_part(ctx, &header) {
-            loss = Some(reason);
-            break;
-        }
-    }
+    let copied = copy_parts(ctx, state, &mut header);
     // SAFETY: as above; a class is below CLASSES. The flags are read anew for the reason told in `copy_into`.
     unsafe {
         let class = class_of(read_volatile(&raw const header.flags));
-        match loss {
-            Some(Loss::RingFull) => (*state).ring_full[class] += 1,
-            Some(Loss::ShortRead) => (*state).short_read[class] += 1,
-            None if packet_length > MAX_RECORDS_PER_PACKET * MAX_RECORD_DATA as u32 => (*state).cut += 1,
-            None => {}
+        match copied {
+            Err(Loss::RingFull) => (*state).ring_full[class] += 1,
+            Err(Loss::ShortRead) => (*state).short_read[class] += 1,
+            Ok(()) if length(ctx) > MAX_RECORDS_PER_PACKET * MAX_RECORD_DATA as u32 => (*state).cut += 1,
+            Ok(()) => {}
         }
     }
-    loss.is_none()
+    copied.is_ok()
+}
+
+/// The packet's length, read anew at each call: what one comparison told the verifier of it is then not carried on.
+#[inline(always)]
+fn length(ctx: &TcContext) -> u32 {
+    // SAFETY: the kernel passes a valid __sk_buff.
+    unsafe { read_volatile(&raw const (*ctx.skb.skb).len) }
+}
+
+/// Copies all parts: full ones, then the last, which alone may be of a smaller class. The verifier follows the classes
+/// once, not once for each number of full parts before, since it is told nothing of the offset.
+#[inline(always)]
+fn copy_parts(ctx: &TcContext, state: *mut InterfaceState, header: &mut RecordHeader) -> Result<(), Loss> {
+    const FULL: u32 = MAX_RECORD_DATA as u32;
+    for part in 1..MAX_RECORDS_PER_PACKET {
+        if length(ctx) <= part * FULL {
+            break;
+        }
+        header.captured = FULL;
+        header.flags |= FLAG_MORE;
+        copy_into::<MAX_RECORD_DATA>(ctx, header)?;
+        // SAFETY: this CPU's own value. The upper half is always 0, which the verifier cannot know.
+        let nothing = unsafe { read_volatile(&raw const (*state).options) } >> 16;
+        header.offset = part * FULL ^ nothing;
+    }
+    header.flags &= !FLAG_MORE;
+    let rest = length(ctx) - header.offset;
+    header.captured = if rest > FULL { FULL } else { rest };
+    copy_part(ctx, header)
 }
 
 /// Copies one part into a record of the smallest class that holds it.
