@@ -13,15 +13,15 @@ mod site;
 pub mod table;
 
 use std::path::PathBuf;
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
+use crate::cargo::build_agent;
 use crate::child;
 use crate::setup::{self, Part};
-use crate::shell::{run, workspace};
+use crate::shell::workspace;
 use table::Table;
 
 /// What to measure, and how long.
@@ -119,16 +119,8 @@ fn prepare(quick: bool) -> Result<Bench> {
     let target = workspace().join("target");
     let folder = target.join("bench");
     std::fs::create_dir_all(&folder).with_context(|| format!("failed to create {}", folder.display()))?;
-    run(Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["build", "--quiet", "--release", "--locked", "--package", "nslookout"])
-        .current_dir(workspace()))
-    .context("failed to build the agent")?;
-    Ok(Bench {
-        agent: target.join("release/nslookout"),
-        object: target.join("bpf/bpfel-unknown-none/release/nslookout-ebpf"),
-        folder,
-        quick,
-    })
+    let agent = build_agent()?;
+    Ok(Bench { agent, object: target.join("bpf/bpfel-unknown-none/release/nslookout-ebpf"), folder, quick })
 }
 
 /// On what these numbers were measured.

@@ -12,14 +12,14 @@ mod reading;
 mod tshark;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use crate::cargo::build_agent;
 use crate::hard_cases;
 use crate::setup::{self, Part};
-use crate::shell::{run as run_command, workspace};
+use crate::shell::workspace;
 use difference::{Difference, differences};
 use explained::{Explained, Verdict};
 use reading::Reading;
@@ -44,7 +44,7 @@ struct Total {
 /// Compares `files`; without any, the recorded captures and all hard cases.
 pub fn run(files: &[PathBuf]) -> Result<()> {
     setup::ensure(&[Part::Build, Part::Readers])?;
-    let agent = build()?;
+    let agent = build_agent()?;
     let mut total = Total::default();
     let files = if files.is_empty() {
         let corpus = corpus()?;
@@ -76,17 +76,6 @@ pub fn run(files: &[PathBuf]) -> Result<()> {
 /// All of the corpus, for `cargo xtask test`.
 pub fn run_corpus() -> Result<()> {
     run(&[])
-}
-
-/// The agent as the tests use it.
-fn build() -> Result<PathBuf> {
-    run_command(
-        Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .args(["build", "--quiet", "--locked", "--package", "nslookout"])
-            .current_dir(workspace()),
-    )
-    .context("failed to build the agent")?;
-    Ok(workspace().join("target/debug/nslookout"))
 }
 
 /// Recorded captures, the small hard cases beside them, and the large ones, which are made now.

@@ -15,13 +15,13 @@ mod site;
 mod zone;
 
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
+use crate::cargo::build_agent;
 use crate::setup::{self, Part};
 use crate::{child, shell};
 use scenario::{Scenario, Set};
@@ -73,7 +73,7 @@ pub fn run(action: &Action) -> Result<()> {
 fn record_all(scenarios: Vec<Scenario>, jobs: usize) -> Result<()> {
     setup::ensure(&[Part::Lab, Part::Clients, Part::Corpus])?;
     child::unwind_on_signals()?;
-    let agent = build_agent()?;
+    let agent = build_agent()?.to_string_lossy().into_owned();
     let (heavy, mut light): (Vec<Scenario>, Vec<Scenario>) =
         scenarios.into_iter().partition(|scenario| scenario.heavy);
     // What takes longest begins first.
@@ -120,13 +120,4 @@ fn record_many(scenarios: &[Scenario], jobs: usize, first: usize, agent: &str) -
         }
     });
     failed.into_inner()
-}
-
-/// The agent whose reading of transactions the proofs use.
-fn build_agent() -> Result<String> {
-    shell::run(
-        Command::new("cargo").args(["build", "--quiet", "-p", "nslookout"]).current_dir(shell::workspace()),
-    )
-    .context("failed to build the agent")?;
-    Ok(shell::workspace().join("target/debug/nslookout").to_string_lossy().into_owned())
 }

@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 
+use crate::cargo::build_agent;
 use crate::lab::{self, Lab};
 use crate::setup::{self, Part};
 
@@ -30,7 +31,7 @@ pub fn run_with(words: &[String]) -> Result<()> {
     let start = Instant::now();
     setup::ensure(&[Part::Build, Part::Lab, Part::Clients])?;
     heading("build the agent, both halves");
-    let program = agent::build()?;
+    let program = build_agent()?;
 
     heading("raise the lab: a node with pods, a cluster resolver behind a Service IP, and a VPC");
     let mut lab = Lab::up()?;

@@ -20,6 +20,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 
 use crate::bench::table::Table;
+use crate::cargo::cargo;
 use crate::child::{self, Running};
 use crate::setup::{self, Part};
 use crate::shell::{output, run, workspace};
@@ -183,11 +184,10 @@ fn build(asan: bool) -> Result<PathBuf> {
     let folder = folder();
     fs::copy(workspace().join("Cargo.lock"), folder.join("Cargo.lock"))
         .context("failed to copy Cargo.lock")?;
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let version = output(Command::new(rustc).arg("-vV"))?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc has no host")?;
-    let mut command = Command::new(cargo);
+    let mut command = cargo();
     command.args(["build", "--release", "--quiet", "--target", host]).current_dir(&folder);
     command.env_remove("CARGO_ENCODED_RUSTFLAGS").env_remove("RUSTFLAGS");
     if asan {

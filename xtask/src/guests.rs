@@ -1,6 +1,6 @@
 //! `cargo xtask guests`: the agent on older kernels, each a Debian kernel in QEMU with a pod, a resolver and real lookups.
 //!
-//! A guest is an initramfs of BusyBox, iproute2, dnsmasq and a static agent; its script prints what it saw between
+//! A guest is an initramfs of BusyBox, iproute2, dnsmasq and the agent with their libraries; its script prints what it saw between
 //! markers on the serial console, and [`verdict`] judges it. The machine is emulated: a boot takes 3 to 8 seconds.
 
 mod boot;
@@ -9,14 +9,14 @@ mod kernel;
 mod verdict;
 
 use std::path::PathBuf;
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
+use crate::cargo::build_agent;
 use crate::child;
 use crate::setup::{self, Part};
-use crate::shell::{run, workspace};
+use crate::shell::workspace;
 use kernel::{Kernel, SERIES};
 
 /// What to boot, and with which agent.
@@ -25,7 +25,7 @@ pub struct Choice {
     /// Only this kernel series (5.10, 6.1, 6.12); may be given more than once
     #[arg(long = "kernel", value_name = "SERIES")]
     kernels: Vec<String>,
-    /// A static agent binary that is there already, instead of building one
+    /// An agent binary that is there already, instead of building one
     #[arg(long, value_name = "FILE")]
     agent: Option<PathBuf>,
 }
@@ -42,7 +42,7 @@ pub fn run_all(choice: &Choice) -> Result<()> {
     child::unwind_on_signals()?;
     let agent = match &choice.agent {
         Some(path) => path.clone(),
-        None => build_static_agent()?,
+        None => build_agent()?,
     };
     let folder = workspace().join("target/guests");
     std::fs::create_dir_all(&folder).with_context(|| format!("failed to create {}", folder.display()))?;
@@ -93,22 +93,4 @@ fn examine(kernel: &Kernel, agent: &std::path::Path, folder: &std::path::Path) -
     let summary = verdict::judge(&String::from_utf8_lossy(&text))
         .with_context(|| format!("see {}", console.display()))?;
     Ok(format!("{summary} ({seconds:.0} s)"))
-}
-
-/// The agent without a shared library, since a guest has none that fit it.
-fn build_static_agent() -> Result<PathBuf> {
-    const TARGET: &str = "x86_64-unknown-linux-gnu";
-    // Other flags make other artefacts: a folder of its own keeps the usual build warm.
-    let folder = workspace().join("target/static");
-    println!("guests: building the static agent");
-    run(Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["build", "--quiet", "--release", "--locked", "--package", "nslookout", "--target", TARGET])
-        .arg("--target-dir")
-        .arg(&folder)
-        .env("RUSTFLAGS", "-C target-feature=+crt-static")
-        .current_dir(workspace()))
-    .with_context(|| {
-        format!("a static agent needs the standard library of {TARGET} and libc.a (libc6-dev)")
-    })?;
-    Ok(folder.join(TARGET).join("release/nslookout"))
 }

@@ -1,6 +1,7 @@
 //! Whatever cargo alone cannot say: `cargo xtask <task>`.
 
 mod bench;
+mod cargo;
 mod child;
 mod compare;
 mod corpus;

@@ -18,6 +18,7 @@ use serde_json::Value;
 use crate::bench::cost::{Cost, Metered};
 use crate::bench::file::number_before;
 use crate::bench::table::Table;
+use crate::cargo::{build_agent, cargo};
 use crate::child;
 use crate::generate::{self, Plan};
 use crate::setup::{self, Part};
@@ -64,7 +65,7 @@ struct Finished {
 pub fn run_all() -> Result<()> {
     setup::ensure(&[Part::Build])?;
     child::unwind_on_signals()?;
-    let torture = Torture { agent: build()?, folder: workspace().join("target/torture") };
+    let torture = Torture { agent: build_agent()?, folder: workspace().join("target/torture") };
     fs::create_dir_all(&torture.folder)
         .with_context(|| format!("failed to create {}", torture.folder.display()))?;
     let mut table = Table::new("torture", &["what", "packets", "wall s", "us CPU/packet", "peak MiB"]);
@@ -90,17 +91,6 @@ pub fn run_all() -> Result<()> {
         bail!("torture: {}", failed.join("\n"));
     }
     Ok(())
-}
-
-fn cargo() -> Command {
-    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-}
-
-/// Builds the agent as it is shipped.
-fn build() -> Result<PathBuf> {
-    let arguments = ["build", "--quiet", "--release", "--locked", "--package", "nslookout"];
-    run(cargo().args(arguments).current_dir(workspace())).context("failed to build the agent")?;
-    Ok(workspace().join("target/release/nslookout"))
 }
 
 impl Torture {
@@ -255,8 +245,8 @@ fn write_apart(capture: &Path, packets: u64, clients: u32) -> Result<Value> {
 /// Flipped bits in every capture of the tests, in one process.
 fn mutations(_: &Torture, table: &mut Table) -> Result<()> {
     let mut command = cargo();
-    command.args(["test", "--quiet", "--locked", "--package", "nslookout", "--test", "mutations"]);
-    command.args(["--", "--nocapture"]).current_dir(workspace());
+    command.args(["test", "--quiet", "--locked", "--test", "mutations"]);
+    command.args(["--", "--nocapture"]);
     command.env("NSLOOKOUT_MUTATIONS", MUTATIONS.to_string());
     let finished = child::finish_within(&mut command, 5 * LIMIT)?;
     let said = finished.stdout.lines().find(|line| line.starts_with("mutations: "));

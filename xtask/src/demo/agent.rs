@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -16,20 +16,6 @@ pub const LISTEN: &str = "127.0.0.1:9953";
 
 /// How long an agent may take to attach, and to end once asked.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Builds the agent as it is released, and gives where it is.
-pub fn build() -> Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let target = shell::workspace().join("target");
-    shell::run(
-        Command::new(cargo)
-            .args(["build", "--release", "--quiet", "--package", "nslookout"])
-            .current_dir(shell::workspace())
-            .env("CARGO_TARGET_DIR", &target),
-    )
-    .context("failed to build the agent")?;
-    Ok(target.join("release/nslookout"))
-}
 
 /// One running agent.
 pub struct Agent {

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::chart::{PLAIN_SINCE, Values};
 use super::schemas;
+use crate::cargo::build_agent;
 use crate::shell::{output, workspace};
 
 /// What one set of values may ask of a node and of the API server.
@@ -138,15 +139,9 @@ fn agent_takes(objects: &[Value], name: &str) -> Result<()> {
         of_kind(objects, "ConfigMap")?["data"]["nslookout.toml"].as_str().context("no nslookout.toml")?;
     let path = workspace().join(format!("target/deploy/{name}.toml"));
     fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))?;
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let listed = output(
-        Command::new(cargo)
-            .args(["run", "--quiet", "--locked", "--package", "nslookout", "--", "serve", "--print-config"])
-            .arg("--config")
-            .arg(&path)
-            .current_dir(workspace()),
-    )
-    .with_context(|| format!("the agent does not take {}", path.display()))?;
+    let listed =
+        output(Command::new(build_agent()?).args(["serve", "--print-config"]).arg("--config").arg(&path))
+            .with_context(|| format!("the agent does not take {}", path.display()))?;
     // Each key of the file is told to come from there.
     let keys =
         text.lines().take_while(|line| !line.starts_with('[')).filter_map(|line| line.split_once(" = "));

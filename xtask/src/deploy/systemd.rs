@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::cargo::build_agent;
 use crate::shell::{find_program, output, workspace};
 
 /// Where the unit expects the program.
@@ -92,17 +93,11 @@ struct Program {
 
 impl Program {
     fn build() -> Result<Self> {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        crate::shell::run(
-            Command::new(cargo)
-                .args(["build", "--quiet", "--locked", "--package", "nslookout"])
-                .current_dir(workspace()),
-        )?;
+        let agent = build_agent()?;
         let folder = std::env::temp_dir().join(format!("nslookout-unit-{}", std::process::id()));
         fs::create_dir_all(&folder).with_context(|| format!("failed to create {}", folder.display()))?;
         let program = Self { folder };
-        fs::copy(workspace().join("target/debug/nslookout"), program.folder.join("nslookout"))
-            .context("failed to copy the agent")?;
+        fs::copy(agent, program.folder.join("nslookout")).context("failed to copy the agent")?;
         Ok(program)
     }
 

@@ -80,7 +80,7 @@ pass() { # NAME FLAGS...: lookups under one agent
     nslookout watch -i any -o json "$@" >/tmp/lines 2>/tmp/errors &
     agent=$!
     waited=0
-    until grep -qs '^listening on' /tmp/errors || [ $waited -ge 100 ] || ! kill -0 $agent 2>/dev/null; do
+    until grep -qs '^listening on' /tmp/errors || [ $waited -ge 600 ] || ! kill -0 $agent 2>/dev/null; do
         waited=$((waited + 1))
         sleep 0.1
     done
