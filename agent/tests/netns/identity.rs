@@ -499,7 +499,6 @@ fn batch(options: &str, lines: impl Iterator<Item = String>) {
 
 /// As many pods as a large node has.
 #[test]
-#[ignore = "fails: not every pod gets its name since the sources are put together; the cause is to be found"]
 fn two_hundred_and_fifty_pods() {
     needs_root!();
     needs_cgroups!();

@@ -10,6 +10,7 @@ use super::clean::label;
 use super::proc::ProcessDirectory;
 use super::root::Root;
 use crate::identity::facts::{Libc, LibcKind};
+use memchr::memmem;
 
 /// Of a longer list of mappings the beginning is read: some fifty thousand, more than a process has.
 const MAPS_BYTES: u64 = 8 << 20;
@@ -112,7 +113,7 @@ fn from_library(process: &ProcessDirectory, root: &Root, mapped: &Mapped) -> Opt
 
 /// `… stable release version 2.36.`
 fn glibc_version(library: &[u8]) -> Option<String> {
-    let at = find(library, GLIBC_MARK)?;
+    let at = memmem::find(library, GLIBC_MARK)?;
     upstream(library.get(at + GLIBC_MARK.len()..)?)
 }
 
@@ -128,18 +129,6 @@ fn musl_version(library: &[u8]) -> Option<String> {
         begins && dots == 2 && string.iter().all(plain)
     });
     upstream(versions.next()?)
-}
-
-fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
-    let first = *wanted.first()?;
-    let mut from = 0;
-    loop {
-        let at = from + text.get(from..)?.iter().position(|octet| *octet == first)?;
-        if text.get(at..)?.starts_with(wanted) {
-            return Some(at);
-        }
-        from = at + 1;
-    }
 }
 
 /// Without the packager's part: `2.36-9+deb12u4` is 2.36, `1.2.4_git20230717-r4` is 1.2.4.
