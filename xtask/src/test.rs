@@ -69,8 +69,7 @@ pub fn run_all(end_to_end: bool) -> Result<()> {
 }
 
 fn cargo(arguments: &[&str]) -> Result<()> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    run(Command::new(cargo).args(arguments).current_dir(workspace()))
+    run(crate::cargo::cargo().args(arguments))
 }
 
 fn format() -> Result<()> {
@@ -79,11 +78,14 @@ fn format() -> Result<()> {
     cargo(&["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"])
 }
 
-/// Both halves: the kernel half is looked at on the host, since the BPF target has no clippy of its own.
+/// Both halves: the kernel half is looked at on the host, since the BPF target has no clippy of its own. The kernel tests
+/// are looked at by name, as they run.
 fn lint() -> Result<()> {
-    cargo(&["clippy", "--locked", "--all-targets", "--all-features", "--", "-D", "warnings"])?;
-    let kernel_half = ["clippy", "--locked", "-p", "nslookout-ebpf", "--features", "kernel", "--all-targets"];
-    cargo(&[&kernel_half[..], &["--", "-D", "warnings"]].concat())
+    let kernel_half = ["-p", "nslookout-ebpf", "--features", "kernel", "--all-targets"];
+    for what in [&["--all-targets"][..], &["--test", "netns"], &kernel_half] {
+        cargo(&[&["clippy", "--locked"], what, &["--", "-D", "warnings"]].concat())?;
+    }
+    Ok(())
 }
 
 fn cargo_tests() -> Result<()> {
@@ -97,8 +99,7 @@ fn netns_tests() -> Result<()> {
         );
         return Ok(());
     }
-    let arguments = ["test", "--locked", "-p", "nslookout", "--features", "netns", "--test", "netns"];
-    cargo(&[&arguments[..], &["--", "--test-threads=2"]].concat())
+    cargo(&["test", "--locked", "--test", "netns", "--", "--test-threads=2"])
 }
 
 /// The rules are well-formed, fire when they must and keep quiet when they must.

@@ -1,6 +1,6 @@
 //! The agent against real kernels: real namespaces, veths, resolvers and clients.
 //!
-//! `cargo test -p nslookout --features netns --test netns`; needs root and `ip`, `tc`, `ss`, `dnsmasq`, `unbound`,
+//! `cargo test --test netns`; needs root and `ip`, `tc`, `ss`, `dnsmasq`, `unbound`,
 //! `dig`, `dnsperf`, `curl`, `nft` and `python3`. Each test has namespaces of its own, so they run side by side.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, its helpers too")]
 
