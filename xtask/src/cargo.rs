@@ -1,11 +1,11 @@
 //! cargo, and what it builds for the stages that run the agent.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
-use crate::shell::{run, workspace};
+use crate::shell::{output, run, workspace};
 
 /// The cargo that runs this program, in the folder of the workspace.
 pub fn cargo() -> Command {
@@ -16,10 +16,82 @@ pub fn cargo() -> Command {
 
 /// Builds the agent as it is released, once for whatever runs it, and gives where it is.
 pub fn build_agent() -> Result<PathBuf> {
-    let target = workspace().join("target");
+    build_agent_of(&workspace(), &Origin::of_workspace()?)
+}
+
+/// The only target that is built for. arm64 would need a compiler for it, and was never tried.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// Builds the agent of another copy of the sources: static, and the same bytes wherever they lie.
+///
+/// In a target folder of its own, since its flags would throw away what other builds made.
+pub fn build_agent_of(sources: &Path, origin: &Origin) -> Result<PathBuf> {
+    let target = sources.join("target/static");
+    let cargo_home = std::env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")));
+    // The longest path last: rustc takes the last that fits.
+    let mut remaps = vec![(sources.to_owned(), "/nslookout"), (target.clone(), "/nslookout/target")];
+    remaps.extend(cargo_home.map(|home| (home, "/cargo")));
+    let rust_flags = remaps.iter().map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
+    let c_flags: Vec<String> =
+        remaps.iter().map(|(from, to)| format!("-ffile-prefix-map={}={to}", from.display())).collect();
+    let flags: Vec<String> =
+        ["-Ctarget-feature=+crt-static".to_owned()].into_iter().chain(rust_flags).collect();
     run(cargo()
-        .args(["build", "--quiet", "--release", "--locked", "--package", "nslookout"])
-        .env("CARGO_TARGET_DIR", &target))
-    .context("failed to build the agent")?;
-    Ok(target.join("release/nslookout"))
+        .args(["build", "--quiet", "--release", "--locked", "--package", "nslookout", "--target", TARGET])
+        .arg("--target-dir")
+        .arg(&target)
+        .current_dir(sources)
+        .env_remove("RUSTFLAGS")
+        // A cache of compiled crates could hand out what was built with another folder's flags.
+        .env("RUSTC_WRAPPER", "")
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
+        .env(format!("CFLAGS_{}", TARGET.replace('-', "_")), c_flags.join(" "))
+        .env("NSLOOKOUT_REVISION", &origin.revision)
+        .env("SOURCE_DATE_EPOCH", &origin.time))
+    .with_context(|| {
+        format!("a static agent needs the standard library of {TARGET} and libc.a (libc6-dev)")
+    })?;
+    let binary = target.join(TARGET).join("release/nslookout");
+    must_be_static(&binary)?;
+    Ok(binary)
+}
+
+/// A scratch image has no loader: a binary that asks for one would not start, and say no more than "no such file".
+fn must_be_static(binary: &Path) -> Result<()> {
+    let headers = output(Command::new("readelf").args(["--program-headers", "--wide"]).arg(binary))?;
+    if headers.contains("INTERP") {
+        bail!("{} is not static: it asks for a loader", binary.display());
+    }
+    Ok(())
+}
+
+/// Which state of the sources this is.
+pub struct Origin {
+    /// Seconds since 1970: the time that everything in the image has.
+    pub time: String,
+    /// The commit, with `-modified` where files differ from it.
+    pub revision: String,
+    /// Of the workspace.
+    pub version: String,
+}
+
+impl Origin {
+    /// Of this workspace, as git knows it.
+    pub fn of_workspace() -> Result<Self> {
+        let git = |arguments: &[&str]| -> Result<String> {
+            Ok(output(Command::new("git").args(arguments).current_dir(workspace()))?.trim().to_owned())
+        };
+        let time = match std::env::var("SOURCE_DATE_EPOCH") {
+            Ok(time) if time.parse::<u64>().is_ok() => time,
+            Ok(time) => bail!("SOURCE_DATE_EPOCH is `{time}`; it must be seconds since 1970"),
+            Err(_) => git(&["log", "-1", "--format=%ct"])?,
+        };
+        let mut revision = git(&["rev-parse", "--short=12", "HEAD"])?;
+        if !git(&["status", "--porcelain"])?.is_empty() {
+            revision += "-modified";
+        }
+        Ok(Self { time, revision, version: env!("CARGO_PKG_VERSION").to_owned() })
+    }
 }

@@ -1,6 +1,6 @@
 //! `cargo xtask guests`: the agent on older kernels, each a Debian kernel in QEMU with a pod, a resolver and real lookups.
 //!
-//! A guest is an initramfs of BusyBox, iproute2, dnsmasq and the agent with their libraries; its script prints what it saw between
+//! A guest is an initramfs of BusyBox, iproute2, dnsmasq and the agent; its script prints what it saw between
 //! markers on the serial console, and [`verdict`] judges it. The machine is emulated: a boot takes 3 to 8 seconds.
 
 mod boot;
@@ -25,7 +25,7 @@ pub struct Choice {
     /// Only this kernel series (5.10, 6.1, 6.12); may be given more than once
     #[arg(long = "kernel", value_name = "SERIES")]
     kernels: Vec<String>,
-    /// An agent binary that is there already, instead of building one
+    /// A static agent binary that is there already, instead of building one
     #[arg(long, value_name = "FILE")]
     agent: Option<PathBuf>,
 }

@@ -10,13 +10,12 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
+use crate::cargo::{Origin, build_agent_of};
 use crate::setup::{self, Part};
 use crate::shell::{output, run, workspace};
 
 /// What the image is called where it is built; whoever pushes it gives it the name of a registry.
 pub const NAME: &str = "localhost/nslookout";
-/// The only target that the image is built for. arm64 would need a compiler for it, and was never tried.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// Of the whole archive: what a node has to fetch.
 const MOST_BYTES: u64 = 20_000_000;
 
@@ -106,95 +105,9 @@ fn build_elsewhere() -> Result<Image> {
     build_in(&copy, &Origin::of_workspace()?)
 }
 
-/// Which state of the sources this is.
-struct Origin {
-    /// Seconds since 1970: the time that everything in the image has.
-    time: String,
-    /// The commit, with `-modified` where files differ from it.
-    revision: String,
-    /// Of the workspace.
-    version: String,
-}
-
-impl Origin {
-    fn of_workspace() -> Result<Self> {
-        let git = |arguments: &[&str]| -> Result<String> {
-            Ok(output(Command::new("git").args(arguments).current_dir(workspace()))?.trim().to_owned())
-        };
-        let time = match std::env::var("SOURCE_DATE_EPOCH") {
-            Ok(time) if time.parse::<u64>().is_ok() => time,
-            Ok(time) => bail!("SOURCE_DATE_EPOCH is `{time}`; it must be seconds since 1970"),
-            Err(_) => git(&["log", "-1", "--format=%ct"])?,
-        };
-        let mut revision = git(&["rev-parse", "--short=12", "HEAD"])?;
-        if !git(&["status", "--porcelain"])?.is_empty() {
-            revision += "-modified";
-        }
-        Ok(Self { time, revision, version: env!("CARGO_PKG_VERSION").to_owned() })
-    }
-}
-
 fn build_in(sources: &Path, origin: &Origin) -> Result<Image> {
-    let binary = build_binary(sources, origin)?;
-    let folder = sources.join("target/image");
-    pack(&binary, &folder, origin)
-}
-
-/// Builds the static binary, in a target folder of its own: the flags would throw away what other builds made.
-fn build_binary(sources: &Path, origin: &Origin) -> Result<PathBuf> {
-    let target = sources.join("target/static");
-    let cargo_home = std::env::var_os("CARGO_HOME")
-        .map(PathBuf::from)
-        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")));
-    // The longest path last: rustc takes the last that fits.
-    let mut remaps = vec![(sources.to_owned(), "/nslookout")];
-    remaps.push((target.clone(), "/nslookout/target"));
-    if let Some(home) = &cargo_home {
-        remaps.push((home.clone(), "/cargo"));
-    }
-    let rust_flags = remaps.iter().map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
-    let c_flags: Vec<String> =
-        remaps.iter().map(|(from, to)| format!("-ffile-prefix-map={}={to}", from.display())).collect();
-    let flags: Vec<String> =
-        ["-Ctarget-feature=+crt-static".to_owned()].into_iter().chain(rust_flags).collect();
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    run(Command::new(cargo)
-        .args([
-            "build",
-            "--locked",
-            "--release",
-            "--package",
-            "nslookout",
-            "--bin",
-            "nslookout",
-            "--target",
-            TARGET,
-        ])
-        .arg("--target-dir")
-        .arg(&target)
-        .current_dir(sources)
-        .env_remove("RUSTFLAGS")
-        // A cache of compiled crates could hand out what was built with another folder's flags.
-        .env("RUSTC_WRAPPER", "")
-        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
-        .env(format!("CFLAGS_{}", TARGET.replace('-', "_")), c_flags.join(" "))
-        // Line numbers serve nobody in a stripped binary.
-        .env("CARGO_PROFILE_RELEASE_DEBUG", "none")
-        .env("CARGO_PROFILE_RELEASE_STRIP", "symbols")
-        .env("NSLOOKOUT_REVISION", &origin.revision)
-        .env("SOURCE_DATE_EPOCH", &origin.time))?;
-    let binary = target.join(TARGET).join("release/nslookout");
-    must_be_static(&binary)?;
-    Ok(binary)
-}
-
-/// A scratch image has no loader: a binary that asks for one would not start, and say no more than "no such file".
-fn must_be_static(binary: &Path) -> Result<()> {
-    let headers = output(Command::new("readelf").args(["--program-headers", "--wide"]).arg(binary))?;
-    if headers.contains("INTERP") {
-        bail!("{} is not static: it asks for a loader", binary.display());
-    }
-    Ok(())
+    let binary = build_agent_of(sources, origin)?;
+    pack(&binary, &sources.join("target/image"), origin)
 }
 
 /// Packs the binary into an image, by buildah with a storage of its own that goes away again.
@@ -202,10 +115,13 @@ fn pack(binary: &Path, folder: &Path, origin: &Origin) -> Result<Image> {
     fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
     let storage = Storage::new(folder.join("storage"))?;
     let archive = folder.join("nslookout.tar");
+    let stripped = folder.join("nslookout");
+    // Line numbers serve nobody in an image.
+    run(Command::new("strip").arg("--strip-all").arg("-o").arg(&stripped).arg(binary))?;
     let reference = format!("{NAME}:{}", origin.version);
     let container = storage.output(&["from", "scratch"])?;
     let copy = ["copy", "--quiet", "--chmod", "0755", "--chown", "0:0", &container];
-    storage.output(&[&copy[..], &[path(binary)?, "/nslookout"]].concat())?;
+    storage.output(&[&copy[..], &[path(&stripped)?, "/nslookout"]].concat())?;
     let labels = [
         ("title", "nslookout"),
         ("description", "Watches the DNS traffic of a Linux node and says what is wrong with it"),

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use super::kernel::Kernel;
-use crate::rootfs::{self, copy, copy_libraries, copy_program, write_executable};
+use crate::rootfs::{self, copy, copy_program, write_executable};
 use crate::shell::find_program;
 
 /// What runs as process 1 of the guest.
@@ -36,7 +36,6 @@ pub fn build(kernel: &Kernel, agent: &Path, folder: &Path) -> Result<PathBuf> {
     let busybox = find_program("busybox").context("no busybox; cargo xtask setup says what is missing")?;
     copy(&busybox, &root.join("bin/busybox"))?;
     copy(agent, &root.join("bin/nslookout"))?;
-    copy_libraries(agent, &root)?;
     for program in PROGRAMS {
         copy_program(program, &root)?;
     }
