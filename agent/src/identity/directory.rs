@@ -310,3 +310,6 @@ fn add_new<T: PartialEq + Copy>(known: &mut Vec<T>, more: &[T]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
