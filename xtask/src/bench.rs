@@ -9,6 +9,7 @@ pub mod cost;
 pub mod file;
 mod kernel;
 mod live;
+mod pods;
 mod site;
 pub mod table;
 
@@ -49,6 +50,8 @@ enum Section {
     Kernel,
     /// Attaching, detaching and following interfaces
     Attach,
+    /// 250 pods: how soon they are named, memory, and what idling costs
+    Pods,
 }
 
 /// What every part needs to know.
@@ -82,6 +85,7 @@ pub fn run_all(scope: &Scope) -> Result<()> {
         (Section::Live, live::measure),
         (Section::Kernel, kernel::measure),
         (Section::Attach, attach::measure),
+        (Section::Pods, pods::measure),
     ] {
         if !scope.parts.is_empty() && !scope.parts.contains(&section) {
             continue;
@@ -120,7 +124,11 @@ fn prepare(quick: bool) -> Result<Bench> {
     let folder = target.join("bench");
     std::fs::create_dir_all(&folder).with_context(|| format!("failed to create {}", folder.display()))?;
     let agent = build_agent()?;
-    Ok(Bench { agent, object: target.join("bpf/bpfel-unknown-none/release/nslookout-ebpf"), folder, quick })
+    // Cargo puts what a build script makes for a target into the folder of that target.
+    let object =
+        agent.ancestors().nth(2).map(|target| target.join("bpf/bpfel-unknown-none/release/nslookout-ebpf"));
+    let object = object.context("the agent lies in no target folder")?;
+    Ok(Bench { agent, object, folder, quick })
 }
 
 /// On what these numbers were measured.

@@ -115,7 +115,7 @@ fn first_seen(lines: &str) -> Option<u16> {
 }
 
 /// The seconds in the agent's line `listening on any (101 interfaces, 202 hooks attached by tcx in 1.70 s)`.
-fn attach_seconds(said: &str) -> Result<f64> {
+pub(super) fn attach_seconds(said: &str) -> Result<f64> {
     said.lines()
         .find(|line| line.contains("listening on"))
         .and_then(|line| line.split_once(" in ")?.1.split_once(" s)")?.0.parse().ok())
