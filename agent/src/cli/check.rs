@@ -44,7 +44,7 @@ pub(super) fn run(args: &LiveArgs) -> Result<ExitCode> {
     let others = findings.vpc_resolvers.iter().map(|address| format!(", {address}"));
     say!(out, "VPC resolvers  {WELL_KNOWN}{}", others.collect::<String>());
     let mut heading = "identity";
-    for (source, line) in identity::outlook(&args.identity) {
+    for (source, line) in identity::outlook(&args.identity_config()) {
         say!(out, "{heading:<13}  {:<10}  {line}", source.as_str());
         heading = "";
     }

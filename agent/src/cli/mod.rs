@@ -362,11 +362,15 @@ impl LiveArgs {
         if read.is_some() {
             return Identity::none();
         }
-        Identity::start(&IdentityConfig {
+        Identity::start(&self.identity_config())
+    }
+
+    fn identity_config(&self) -> IdentityConfig {
+        IdentityConfig {
             sources: self.identity.clone(),
             node_name: self.node_name.clone(),
             kubeconfig: self.kubeconfig.clone(),
-        })
+        }
     }
 
     fn config(&self) -> LiveConfig {

@@ -15,9 +15,12 @@ pub mod facts;
 mod http;
 mod imds;
 pub mod kubernetes;
+mod outlook;
 mod process;
 pub mod statement;
 pub mod who;
+
+pub use outlook::outlook;
 
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -86,24 +89,7 @@ impl Identity {
     /// Starts a thread for each source that is asked.
     pub fn start(config: &IdentityConfig) -> Self {
         let (sender, statements) = channel();
-        let teller = Teller(sender);
-        let mut bells = Vec::new();
-        let sources = &config.sources;
-        let asked = matches!(sources, Sources::These(_));
-        if sources.ask(Source::Processes) {
-            bells.extend(start_processes(&teller));
-        }
-        if sources.ask(Source::Ecs) {
-            let bell = Bell::new().ok();
-            bells.extend(bell.clone());
-            start(Source::Ecs, &teller, move |teller| ecs::run(teller, asked, || ecs_pause(bell.as_ref())));
-        }
-        if sources.ask(Source::Imds) && (asked || imds::is_here()) {
-            start(Source::Imds, &teller, imds::run);
-        }
-        if sources.ask(Source::Kubernetes) {
-            kubernetes::start(config, teller);
-        }
+        let bells = start_sources(config, &Teller(sender));
         Self { statements, directory: Directory::default(), bells }
     }
 
@@ -123,13 +109,26 @@ impl Identity {
     }
 }
 
-/// What ECS and IMDS would say here, or why they would not, in one line; nothing of it that costs is tried.
-pub fn outlook(sources: &Sources) -> Vec<(Source, String)> {
+/// Starts the sources; gives the bells that make them look soon. They end when nobody holds their bell or hears them.
+fn start_sources(config: &IdentityConfig, teller: &Teller) -> Vec<Bell> {
+    let mut bells = Vec::new();
+    let sources = &config.sources;
     let asked = matches!(sources, Sources::These(_));
-    let line = |source: Source, here: &dyn Fn() -> String| {
-        (source, if sources.ask(source) { here() } else { "left out by --identity".to_owned() })
-    };
-    vec![line(Source::Ecs, &ecs::outlook), line(Source::Imds, &|| imds::outlook(asked).to_owned())]
+    if sources.ask(Source::Processes) {
+        bells.extend(start_processes(teller));
+    }
+    if sources.ask(Source::Ecs) {
+        let bell = Bell::new().ok();
+        bells.extend(bell.clone());
+        start(Source::Ecs, teller, move |teller| ecs::run(teller, asked, || ecs_pause(bell.as_ref())));
+    }
+    if sources.ask(Source::Imds) && (asked || imds::is_here()) {
+        start(Source::Imds, teller, imds::run);
+    }
+    if sources.ask(Source::Kubernetes) {
+        kubernetes::start(config, teller.clone());
+    }
+    bells
 }
 
 /// Starts the thread of a source; one that cannot be started says so.
