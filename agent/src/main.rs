@@ -3,5 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    nslookout::cli::main()
+    // Here and nowhere else, so that a new commit builds this file anew, not the library.
+    nslookout::cli::main(option_env!("NSLOOKOUT_REVISION").unwrap_or("unknown"))
 }

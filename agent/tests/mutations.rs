@@ -5,7 +5,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, its helpers too")]
 
+use std::collections::BTreeSet;
 use std::io::Cursor;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
@@ -146,26 +148,39 @@ fn resident_kib() -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// Reads the mutations of one capture on a thread of its own; panics with the number of the one that breaks or hangs.
-/// Gives the frames that were read and the longest time that one input took.
+/// Reads the mutations of one capture, on a thread for each processor; panics with the numbers that may be the one that
+/// breaks or hangs. Gives the frames that were read and the longest time that one input took.
 fn torture(path: &Path, capture: &[u8], mutations: u64) -> (u64, Duration) {
     let (sender, receiver) = mpsc::channel();
-    let capture = capture.to_vec();
-    let worker = thread::spawn(move || {
-        for number in 1..=mutations {
-            let start = Instant::now();
-            let frames = read(&mutated(&capture, number)).unwrap_or(0);
-            sender.send((frames, start.elapsed())).unwrap();
-        }
-    });
+    let workers = thread::available_parallelism().map_or(1, NonZero::get);
+    let threads: Vec<_> = (1..=workers as u64)
+        .map(|first| {
+            let (sender, capture) = (sender.clone(), capture.to_vec());
+            thread::spawn(move || {
+                for number in (first..=mutations).step_by(workers) {
+                    let start = Instant::now();
+                    let frames = read(&mutated(&capture, number)).unwrap_or(0);
+                    sender.send((number, frames, start.elapsed())).unwrap();
+                }
+            })
+        })
+        .collect();
+    drop(sender);
+    let mut waited_for: BTreeSet<u64> = (1..=mutations).collect();
     let (mut frames, mut slowest) = (0, Duration::ZERO);
-    for number in 1..=mutations {
+    while !waited_for.is_empty() {
         match receiver.recv_timeout(LIMIT) {
-            Ok((more, took)) => (frames, slowest) = (frames + more, slowest.max(took)),
-            Err(error) => panic!("mutation {number} of {}: {error}", path.display()),
+            Ok((number, more, took)) => {
+                waited_for.remove(&number);
+                (frames, slowest) = (frames + more, slowest.max(took));
+            }
+            Err(error) => {
+                let suspects: Vec<&u64> = waited_for.iter().take(workers).collect();
+                panic!("one of the mutations {suspects:?} of {}: {error}", path.display());
+            }
         }
     }
-    worker.join().unwrap();
+    threads.into_iter().for_each(|worker| worker.join().unwrap());
     (frames, slowest)
 }
 

@@ -413,10 +413,11 @@ impl MatchArgs {
     }
 }
 
-/// Reads the command line and does what it says.
-pub fn main() -> ExitCode {
+/// Reads the command line and does what it says. `revision` is the commit that this was built from.
+pub fn main(revision: &str) -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    let result = config::parse(&arguments).and_then(|cli| cli.map_or(Ok(ExitCode::SUCCESS), run));
+    let result = config::parse(&arguments)
+        .and_then(|cli| cli.map_or(Ok(ExitCode::SUCCESS), |cli| run(&cli, revision)));
     match result {
         Ok(code) => code,
         Err(error) => {
@@ -426,11 +427,11 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<ExitCode> {
+fn run(cli: &Cli, revision: &str) -> Result<ExitCode> {
     match &cli.command {
         None => watch::run(&cli.watch),
         Some(Command::Watch(args)) => watch::run(args),
-        Some(Command::Serve(args)) => serve::run(args),
+        Some(Command::Serve(args)) => serve::run(args, revision),
         Some(Command::Check(args)) => check::run(args),
         Some(Command::Cost(args)) => cost::run(args),
         Some(Command::Diagnose(args)) => diagnose::run(args),

@@ -29,7 +29,7 @@ use crate::identity::facts::Fact;
 use crate::live::{Live, Screen, Shared, Signals};
 use crate::tally::TallyLimits;
 
-pub(super) fn run(args: &ServeArgs) -> Result<ExitCode> {
+pub(super) fn run(args: &ServeArgs, revision: &str) -> Result<ExitCode> {
     let signals = Signals::catch(Arc::default()).context("failed to catch signals")?;
     // First the address, which may be taken: nothing has been attached yet then.
     let listener = TcpListener::bind(args.listen)
@@ -44,7 +44,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode> {
     let mut engine = args.matching.engine(&args.live, tally);
     engine.insight = Some(args.judge.config(&args.live)?);
     let shared = Shared::new(Engine::new(engine));
-    let server = Server::start(listener, &shared)?;
+    let server = Server::start(listener, &shared, revision)?;
     let mut source = open_live(&args.live)?;
     let mut identity = args.live.identity(None);
     let mut agent = Agent::new(args.live.clone(), address, source.namer());
@@ -66,10 +66,10 @@ struct Server {
 }
 
 impl Server {
-    fn start(listener: TcpListener, shared: &Shared) -> Result<Self> {
+    fn start(listener: TcpListener, shared: &Shared, revision: &str) -> Result<Self> {
         let build = Build {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            revision: option_env!("NSLOOKOUT_REVISION").unwrap_or("unknown").to_owned(),
+            revision: revision.to_owned(),
             kernel: kernel(),
         };
         let metrics = Metrics::new(shared.clone(), build);
