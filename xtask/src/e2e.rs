@@ -8,6 +8,7 @@ use anyhow::Result;
 use clap::Subcommand;
 
 use crate::guests;
+use crate::setup::{self, Part};
 
 /// Where the agent is put to the test.
 #[derive(Subcommand)]
@@ -23,7 +24,34 @@ pub enum Platform {
         choice: guests::Choice,
     },
     /// Run the image under podman with the capabilities of the chart and no other
-    Container,
+    Container {
+        #[command(flatten)]
+        plan: container::Plan,
+    },
+}
+
+/// Installs, fetches and builds what a container and a cluster need, so that their stages measure the agent alone.
+///
+/// # Errors
+///
+/// Where something cannot be had.
+pub fn prepare() -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        // Both stages are going to say so.
+        return Ok(());
+    }
+    setup::ensure(&[Part::Lab, Part::Image, Part::Deploy, Part::Container, Part::Cluster])?;
+    kubernetes::prepare()
+}
+
+/// The stage of `cargo xtask test --all`.
+pub fn container() -> Result<()> {
+    container::run(&container::Plan::default())
+}
+
+/// The stage of `cargo xtask test --all`: every check.
+pub fn kubernetes() -> Result<()> {
+    kubernetes::run(&kubernetes::Plan::default())
 }
 
 /// Does what the command line asked for.
@@ -31,6 +59,6 @@ pub fn run(platform: &Platform) -> Result<()> {
     match platform {
         Platform::Kubernetes { plan } => kubernetes::run(plan),
         Platform::Kernels { choice } => guests::run_all(choice),
-        Platform::Container => container::run(),
+        Platform::Container { plan } => container::run(plan),
     }
 }

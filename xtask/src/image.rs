@@ -80,6 +80,20 @@ pub fn build() -> Result<Image> {
     build_in(&workspace(), &Origin::of_workspace()?)
 }
 
+/// Name and tag of the image in an archive, as its manifest has them: `localhost/nslookout:0.1.0`.
+///
+/// # Errors
+///
+/// Where it is no archive of an image, or of one without a name.
+pub fn reference_in(archive: &Path) -> Result<String> {
+    let manifest = output(Command::new("tar").arg("-xOf").arg(archive).arg("manifest.json"))
+        .with_context(|| format!("{} is no archive of an image", archive.display()))?;
+    let manifest: serde_json::Value =
+        serde_json::from_str(&manifest).context("its manifest.json is no JSON")?;
+    let name = manifest[0]["RepoTags"][0].as_str();
+    name.map(str::to_owned).with_context(|| format!("the image in {} has no name", archive.display()))
+}
+
 /// Another folder, with a path of another length.
 const ELSEWHERE: &str = "target/image/another-folder/nslookout-copy";
 

@@ -151,6 +151,7 @@ impl Part {
         ];
         const CONTAINER: &[Tool] = &[
             tool("podman", "podman"),
+            tool("nsenter", "util-linux"),
             tool("runc", "runc"),
             tool("buildah", "buildah"),
             tool("ip", "iproute2"),

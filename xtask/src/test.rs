@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use crate::setup::{self, Part};
 use crate::shell::{find_program, run, workspace};
-use crate::{compare, demo, deploy, fuzz, guests, torture};
+use crate::{compare, demo, deploy, e2e, fuzz, guests, torture};
 
 /// One stage: its name and what it does.
 type Stage = (&'static str, fn() -> Result<()>);
@@ -22,8 +22,10 @@ const STAGES: [Stage; 5] = [
 ];
 
 /// What `--all` adds: from end to end.
-const END_TO_END: [Stage; 6] = [
+const END_TO_END: [Stage; 8] = [
     ("deploy", deploy::check),
+    ("container, under podman", e2e::container),
+    ("Kubernetes, one node", e2e::kubernetes),
     ("compare", compare::run_corpus),
     ("demo", demo::run),
     ("fuzz", fuzz::smoke),
@@ -50,7 +52,11 @@ pub fn run_all(end_to_end: bool) -> Result<()> {
         well
     };
     // Without the tools nothing else can run.
-    if stage("setup", &|| setup::ensure(&parts)) {
+    let prepare = || {
+        setup::ensure(&parts)?;
+        if end_to_end { e2e::prepare() } else { Ok(()) }
+    };
+    if stage("setup", &prepare) {
         let more: &[Stage] = if end_to_end { &END_TO_END } else { &[] };
         for (name, work) in STAGES.iter().chain(more) {
             stage(name, work);

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
 
 use super::verdict::Verdicts;
 use crate::child::{self, Running};
@@ -22,15 +23,27 @@ const POD: &str = "nslookout-container-pod";
 const NAME: &str = "www.container.example";
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What to check.
+#[derive(Args, Debug, Default)]
+pub struct Plan {
+    /// An archive of the agent's image that is there already, instead of building one
+    #[arg(long, value_name = "FILE")]
+    image: Option<PathBuf>,
+}
+
 /// Runs the checks; an error where one failed.
-pub fn run() -> Result<()> {
+pub fn run(plan: &Plan) -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         println!("SKIP container: it needs root (sudo -E env \"PATH=$PATH\" cargo xtask e2e container)");
         return Ok(());
     }
     setup::ensure(&[Part::Build, Part::Container])?;
     child::unwind_on_signals()?;
-    let podman = Podman::new(&image::build()?)?;
+    let archive = match &plan.image {
+        Some(archive) => archive.clone(),
+        None => image::build()?.archive,
+    };
+    let podman = Podman::new(&archive)?;
     let site = Site::up()?;
     let all = capabilities(&[])?;
     let without_ebpf =
@@ -119,15 +132,15 @@ struct Podman {
 }
 
 impl Podman {
-    fn new(image: &image::Image) -> Result<Self> {
+    fn new(archive: &Path) -> Result<Self> {
         let folder = workspace().join("target/e2e/container");
         fs::create_dir_all(&folder).with_context(|| format!("failed to create {}", folder.display()))?;
         let conf = folder.join("containers.conf");
         fs::write(&conf, include_str!("../../e2e/containers.conf"))
             .with_context(|| format!("failed to write {}", conf.display()))?;
-        let podman = Self { folder, reference: image.reference.clone() };
+        let podman = Self { folder, reference: image::reference_in(archive)? };
         let mut load = podman.command(Command::new("podman"));
-        child::output_within(load.args(["load", "--quiet", "--input"]).arg(&image.archive), PATIENCE)?;
+        child::output_within(load.args(["load", "--quiet", "--input"]).arg(archive), PATIENCE)?;
         Ok(podman)
     }
 
@@ -142,7 +155,10 @@ impl Podman {
 
     /// The image on the node, as the chart's container is: the node's network and processes, nothing to write to.
     fn run(&self, added: &[String], arguments: &[&str]) -> Result<Command> {
-        let mut command = self.command(netns::command(NODE, "podman"));
+        // Not `ip netns exec`, which hides the control groups behind a /sys of its own.
+        let mut enter = Command::new("nsenter");
+        enter.arg(format!("--net=/run/netns/{NODE}")).arg("podman");
+        let mut command = self.command(enter);
         command.args([
             "run",
             "--rm",

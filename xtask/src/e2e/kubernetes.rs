@@ -49,6 +49,11 @@ pub struct Plan {
     inside: bool,
 }
 
+/// Makes or fetches the programs that no Debian package brings, where the cache lacks them.
+pub fn prepare() -> Result<()> {
+    tools::ensure().map(drop)
+}
+
 /// Runs the checks; an error where one failed.
 pub fn run(plan: &Plan) -> Result<()> {
     checks::must_exist(&plan.checks)?;

@@ -14,8 +14,7 @@ use super::enclosure::{CGROUP, STATE};
 use super::metrics::{self, Metrics};
 use super::node::{self, Node, OUTSIDE, OUTSIDE_IP};
 use super::tools::Tools;
-use crate::shell::output;
-use crate::{child, netns};
+use crate::{child, image, netns};
 
 /// How long pods may take to run, on a machine that is busy with other things.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -32,6 +31,8 @@ pub struct Scene {
     pub node: Node,
     /// Values that every installation has: the image, and no waiting for a registry.
     values: Vec<String>,
+    /// When the last of the pods that live for a moment had ended, by the check `short-lived`.
+    pub crowd_gone: Option<Instant>,
     _outside: Daemon,
 }
 
@@ -47,13 +48,9 @@ pub struct AgentImage {
 impl AgentImage {
     /// The image in an archive, by the name that stands in it.
     pub fn in_archive(archive: &Path) -> Result<Self> {
-        let mut tar = Command::new("tar");
-        let manifest = output(tar.arg("-xOf").arg(archive).arg("manifest.json"))
-            .with_context(|| format!("{} is no archive of an image", archive.display()))?;
-        let manifest: Value = serde_json::from_str(&manifest).context("its manifest.json is no JSON")?;
-        let name = manifest[0]["RepoTags"][0].as_str();
+        let name = image::reference_in(archive)?;
         let (repository, tag) = name
-            .and_then(|name| name.rsplit_once(':'))
+            .rsplit_once(':')
             .with_context(|| format!("the image in {} has no name with a tag", archive.display()))?;
         Ok(Self { repository: repository.to_owned(), tag: tag.to_owned(), archive: archive.to_owned() })
     }
@@ -71,7 +68,7 @@ impl Scene {
         let values =
             [("repository", &image.repository), ("tag", &image.tag), ("pullPolicy", &"Never".into())]
                 .map(|(key, value)| format!("image.{key}={value}"));
-        let scene = Self { node, values: values.to_vec(), _outside: outside };
+        let scene = Self { node, values: values.to_vec(), crowd_gone: None, _outside: outside };
         let fill = |text: &str| text.replace("@OUTSIDE_IP@", OUTSIDE_IP).replace("@SITES@", &sites());
         scene.node.kubectl.apply("dns", &fill(include_str!("../../../e2e/dns.yaml")))?;
         scene.node.kubectl.apply("workloads", &fill(include_str!("../../../e2e/workloads.yaml")))?;

@@ -14,7 +14,11 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// Incident 1: NODATA stops musl; the log names the workload, its image's C library and the lines to change.
 pub fn search_stopped(scene: &mut Scene) -> Result<String> {
-    let line = told(scene, "search-stopped", &["shop/cart", "payments.shop.svc.cluster.local"])?;
+    let line = told(
+        scene,
+        "search-stopped",
+        &[" high ", "shop/cart (Deployment)", "payments.shop.svc.cluster.local"],
+    )?;
     let others = about(&scene.agent_says(), "search-stopped", &["shop/web"]);
     must(others.is_none(), || format!("glibc goes on, but it says: {}", others.unwrap_or_default()))?;
     Ok(line)
@@ -22,7 +26,7 @@ pub fn search_stopped(scene: &mut Scene) -> Result<String> {
 
 /// Incident 3: eight and more queries for one name.
 pub fn search_amplification(scene: &mut Scene) -> Result<String> {
-    told(scene, "search-amplification", &["shop/cart"])
+    told(scene, "search-amplification", &["shop/cart (Deployment)"])
 }
 
 /// Waits for the line of a finding that holds all these words.
