@@ -9,8 +9,8 @@ use anyhow::{Context, Result};
 
 use crate::child::Running;
 
-/// An emulated guest needs about 30 seconds for boot and script; busy or slow machines need more.
-const LIMIT: Duration = Duration::from_secs(180);
+/// An emulated guest needs half a minute for boot and script, and was seen to take two on a busy machine.
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// `no_timer_check`: on a busy machine an emulated timer may tick too late for the kernel's check, which then panics.
 const KERNEL_PARAMETERS: &str = "console=ttyS0 quiet loglevel=1 panic=-1 no_timer_check rdinit=/init";
