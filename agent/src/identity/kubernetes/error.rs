@@ -123,6 +123,17 @@ impl Error {
     }
 }
 
+/// Does the server no longer know what came after the version that the watch would go on from (410)? It answers, so that is
+/// no failure: one that was started anew says so to every watch (Kubernetes API concepts, "410 Gone responses").
+pub(super) fn is_gap(error: &watcher::Error) -> bool {
+    let code = match error {
+        watcher::Error::WatchError(status) => status.code,
+        watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code,
+        _ => 0,
+    };
+    code == 410
+}
+
 /// The innermost error: those around it say in general words that something failed.
 pub(super) fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
     let mut innermost = error;
@@ -181,9 +192,18 @@ mod tests {
     fn other_answers_are_told_in_the_words_of_the_server() {
         let unauthorized = watcher::Error::InitialListFailed(kube::Error::Api(refused(401, "Unauthorized")));
         assert!(told(&unauthorized).contains("does not accept the credentials (Unauthorized)"));
-        let gone = watcher::Error::WatchError(refused(410, "too old resource version: 1 (2)"));
-        assert!(told(&gone).contains("10.96.0.1:443 does not answer: too old resource version"));
-        assert!(matches!(Error::of_watch(&gone, ""), Error::Unreachable { .. }));
+        let ill = watcher::Error::WatchError(refused(500, "etcdserver: request timed out"));
+        assert!(told(&ill).contains("10.96.0.1:443 does not answer: etcdserver: request timed out"));
+        assert!(matches!(Error::of_watch(&ill, ""), Error::Unreachable { .. }));
         assert!(!matches!(Error::of_watch(&unauthorized, ""), Error::Unreachable { .. }));
+    }
+
+    /// Seen in a cluster whose API server had been killed: it was back, and the line said that it does not answer.
+    #[test]
+    fn a_server_that_came_back_is_no_failure() {
+        let gone = || refused(410, "too old resource version: 1988 (2003)");
+        assert!(is_gap(&watcher::Error::WatchError(gone())));
+        assert!(is_gap(&watcher::Error::WatchStartFailed(kube::Error::Api(gone()))));
+        assert!(!is_gap(&watcher::Error::WatchError(refused(403, "pods is forbidden"))));
     }
 }

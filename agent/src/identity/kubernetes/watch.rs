@@ -13,7 +13,7 @@ use tokio::time::{interval_at, sleep, timeout};
 
 use super::cluster::Cluster;
 use super::connect::{Connection, WATCH_SECONDS, Way, connect};
-use super::error::Error;
+use super::error::{Error, is_gap};
 use super::pod::{addresses, pod};
 use super::resolver::implied;
 use super::voice::Voice;
@@ -125,6 +125,7 @@ impl Watch {
             tokio::select! {
                 event = events.next() => match event {
                     Some(Ok(event)) => self.take(event, &node)?,
+                    Some(Err(error)) if is_gap(&error) => self.begin_anew().await,
                     Some(Err(error)) => self.bear(Error::of_watch(&error, &connection.server)).await?,
                     None => return Err(Ended::Changed),
                 },
@@ -182,6 +183,13 @@ impl Watch {
         }
         self.pause().await;
         Ok(())
+    }
+
+    /// After a gap the pods are listed again, soon but not at once: the server has just said that it has much to do or
+    /// that it has just come back.
+    async fn begin_anew(&mut self) {
+        self.backoff = DefaultBackoff::default();
+        self.pause().await;
     }
 
     async fn pause(&mut self) {
