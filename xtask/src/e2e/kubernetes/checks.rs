@@ -6,8 +6,11 @@ mod life;
 mod naming;
 mod rights;
 
-use anyhow::{Result, bail};
+use std::fs;
 
+use anyhow::{Context, Result, bail};
+
+use super::daemon;
 use super::scene::Scene;
 use crate::e2e::verdict::Verdicts;
 
@@ -63,6 +66,11 @@ pub fn run(scene: &mut Scene, names: &[String], verdicts: &mut Verdicts) -> Resu
         let passed = verdicts.check(name, || work(scene));
         if crate::child::interrupted() {
             bail!("interrupted");
+        }
+        if !passed {
+            let log = daemon::folder().join(format!("agent-at-{name}.log"));
+            fs::write(&log, scene.agent_says())
+                .with_context(|| format!("failed to write {}", log.display()))?;
         }
         if !passed && *name == ALWAYS {
             bail!("the agent is not installed, so nothing else can be checked");

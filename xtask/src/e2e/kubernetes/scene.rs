@@ -95,6 +95,10 @@ impl Scene {
             words.extend(["--set", value]);
         }
         self.node.kubectl.helm(&words).with_context(|| self.agent_says())?;
+        // helm calls a DaemonSet ready while as many pods as `maxUnavailable` are not, so of one node's the old one
+        // may still be here, and answer.
+        let words = ["rollout", "status", "daemonset/nslookout", "--namespace", RELEASE, "--timeout=120s"];
+        self.node.kubectl.run(&words).with_context(|| self.agent_says())?;
         self.wait_until_served()?;
         Ok(start.elapsed())
     }
