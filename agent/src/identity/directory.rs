@@ -200,7 +200,8 @@ impl Directory {
         inhabitant: &Inhabitant,
         found: &mut Found,
     ) -> (Rank, InstanceId) {
-        if let Some(container) = container_of(&inhabitant.home)
+        // A pod is none of ECS, whatever somebody on its port says.
+        if let Home::Task { container } | Home::Container { id: container, .. } = &inhabitant.home
             && let Some(task) = self.tasks.values().find(|task| task.has(container))
         {
             return (Rank::Task, InstanceId(task.arn.clone()));

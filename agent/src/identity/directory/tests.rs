@@ -214,3 +214,20 @@ fn a_server_changes_its_role_when_another_is_told() {
     // What another kind of server is no more says nothing of this one.
     assert_eq!(directory.take([Statement::Servers(ServerRole::Cluster, Vec::new())]), []);
 }
+
+#[test]
+fn a_pod_is_no_task_whoever_says_so() {
+    // Any program of the node may answer on the port of the ECS agent before that does.
+    let mut directory = Directory::default();
+    directory.take([
+        Statement::Pods(vec![pod()]),
+        Statement::Tasks(vec![task(false)]),
+        Statement::Namespace(Namespace {
+            interfaces: vec![Ifindex(7)],
+            ..namespace(4026532001, vec![in_pod(CART, "cart")])
+        }),
+    ]);
+    let instances = instances(&directory);
+    assert_eq!(instances["cart-7d9f"].0.interfaces, [Ifindex(7)]);
+    assert_eq!(instances["9f2c"].0, Whose::default());
+}

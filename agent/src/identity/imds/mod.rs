@@ -130,13 +130,13 @@ impl Asker<'_> {
             .filter(|(_, asked)| asked.next.is_some_and(|next| next <= now))
             .map(|(ifindex, _)| *ifindex)
             .collect();
-        let told = match self.describe(&due) {
-            Ok(described) => {
-                let spoke = self.teller.tell(Statement::Speaks(Source::Imds));
-                spoke && described.into_iter().all(|(ifindex, description)| self.tell(ifindex, description))
-            }
-            Err(error) => self.teller.tell(Statement::Silent(Source::Imds, error.to_string())),
+        let (described, failed) = self.describe(&due);
+        let last = match failed {
+            None => Statement::Speaks(Source::Imds),
+            Some(error) => Statement::Silent(Source::Imds, error.to_string()),
         };
+        let told = described.into_iter().all(|(ifindex, description)| self.tell(ifindex, description))
+            && self.teller.tell(last);
         // Those that were described are not asked after again.
         for ifindex in due {
             if let Some(asked) = self.links.get_mut(&ifindex)
@@ -149,18 +149,25 @@ impl Asker<'_> {
         told
     }
 
-    /// Descriptions of those that the service has on its list.
-    fn describe(&mut self, due: &[Ifindex]) -> Result<Vec<(Ifindex, Description)>, ImdsError> {
-        let macs = self.service.macs()?;
+    /// Descriptions of those that the service has on its list, and why they are not all.
+    fn describe(&mut self, due: &[Ifindex]) -> (Vec<(Ifindex, Description)>, Option<ImdsError>) {
         let mut described = Vec::new();
+        let macs = match self.service.macs() {
+            Ok(macs) => macs,
+            Err(error) => return (described, Some(error)),
+        };
         for ifindex in due {
             let Some(asked) = self.links.get_mut(ifindex) else { continue };
-            if macs.contains(&asked.mac) {
-                described.push((*ifindex, self.service.describe(&asked.mac)?));
-                asked.next = None;
+            if !macs.contains(&asked.mac) {
+                continue;
             }
+            match self.service.describe(&asked.mac) {
+                Ok(description) => described.push((*ifindex, description)),
+                Err(error) => return (described, Some(error)),
+            }
+            asked.next = None;
         }
-        Ok(described)
+        (described, None)
     }
 
     fn tell(&mut self, interface: Ifindex, description: Description) -> bool {

@@ -15,7 +15,7 @@ use memchr::memmem;
 /// Of a longer list of mappings the beginning is read: some fifty thousand, more than a process has.
 const MAPS_BYTES: u64 = 8 << 20;
 /// Of a longer package database the beginning is read: five times that of a desktop.
-const DATABASE_BYTES: u64 = 32 << 20;
+const DATABASE_BYTES: u64 = 8 << 20;
 /// Longest line that is kept of either.
 const LINE_BYTES: u64 = 8 * 1024;
 /// Longest library: glibc's has some 2 MB, with all symbols 20.
