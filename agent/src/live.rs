@@ -8,11 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::thread::CapabilitySet;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 
 use crate::capture::counters::CaptureCounters;
 use crate::capture::file::FILE_LAG;
 use crate::capture::frame::{Frame, Timestamp};
+use crate::capture::privileges;
 use crate::capture::{Drained, Source};
 use crate::correlate::Vantage;
 use crate::engine::{Engine, Report};
@@ -129,6 +131,14 @@ pub trait Screen {
 
     /// Everything there at the start is attached, which took that long; the last error, if one was met.
     fn attached(&mut self, took: Duration, error: Option<String>, counters: &CaptureCounters);
+
+    /// The privileges that it needs itself until the end.
+    fn privileges(&self) -> CapabilitySet {
+        CapabilitySet::empty()
+    }
+
+    /// All privileges were given up but those that are named.
+    fn shed(&mut self, _kept: &str) {}
 
     /// Everything reported so far may be shown.
     fn flush(&mut self) -> io::Result<()>;
@@ -285,8 +295,15 @@ fn capture(
             attached = true;
             live.ready = true;
             deadline = longest.map(|longest| Instant::now() + longest);
+            let had = privileges::effective();
+            let shed = source.shed(screen.privileges());
             live.read_counters(source);
             enough |= tell_counters(source, &live, screen)?.is_break();
+            match shed {
+                Ok(Some(kept)) => screen.shed(&privileges::names(kept | had & identity.privileges())),
+                Ok(None) => {}
+                Err(error) => screen.shed(&format!("could not be given up: {error}")),
+            }
             screen.attached(took, error, live.counters.as_ref().unwrap_or(&CaptureCounters::default()));
         }
         if Instant::now() >= next_counters {

@@ -26,10 +26,14 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
+use rustix::thread::CapabilitySet;
+
 use bell::Bell;
 use directory::Directory;
 use facts::{Fact, Source};
 use statement::Statement;
+
+use crate::capture::privileges;
 
 /// Where a source puts what it has to say.
 #[derive(Clone)]
@@ -48,6 +52,7 @@ pub struct Identity {
     directory: Directory,
     /// One for each source that can look sooner than it would.
     bells: Vec<Bell>,
+    privileges: CapabilitySet,
 }
 
 /// Which sources are asked.
@@ -83,14 +88,25 @@ pub struct IdentityConfig {
 impl Identity {
     /// Asks nobody.
     pub fn none() -> Self {
-        Self { statements: channel().1, directory: Directory::default(), bells: Vec::new() }
+        Self {
+            statements: channel().1,
+            directory: Directory::default(),
+            bells: Vec::new(),
+            privileges: CapabilitySet::empty(),
+        }
     }
 
     /// Starts a thread for each source that is asked.
     pub fn start(config: &IdentityConfig) -> Self {
         let (sender, statements) = channel();
         let bells = start_sources(config, &Teller(sender));
-        Self { statements, directory: Directory::default(), bells }
+        let privileges = privileges_of(&config.sources);
+        Self { statements, directory: Directory::default(), bells, privileges }
+    }
+
+    /// What the sources keep of the capabilities that the agent was given, as long as they run.
+    pub fn privileges(&self) -> CapabilitySet {
+        self.privileges
     }
 
     /// Somebody asked whom nobody knows: the sources look soon. Costs next to nothing, however often it is called: each
@@ -107,6 +123,18 @@ impl Identity {
         }
         self.directory.take(news).into_iter().map(Fact::bounded).collect()
     }
+}
+
+/// What these sources keep.
+fn privileges_of(sources: &Sources) -> CapabilitySet {
+    let mut kept = CapabilitySet::empty();
+    if sources.ask(Source::Processes) {
+        kept |= privileges::FOR_PROCESSES;
+    }
+    if sources.ask(Source::Kubernetes) {
+        kept |= CapabilitySet::DAC_READ_SEARCH;
+    }
+    kept
 }
 
 /// Starts the sources; gives the bells that make them look soon. They end when nobody holds their bell or hears them.
@@ -135,7 +163,12 @@ fn start_sources(config: &IdentityConfig, teller: &Teller) -> Vec<Bell> {
 fn start(source: Source, teller: &Teller, run: impl FnOnce(&Teller) + Send + 'static) {
     let own = teller.clone();
     let thread = std::thread::Builder::new().name(source.as_str().into());
-    if let Err(error) = thread.spawn(move || run(&own)) {
+    let work = move || {
+        // It asks over HTTP alone. What cannot be given up does no harm.
+        let _ = privileges::keep(CapabilitySet::empty());
+        run(&own);
+    };
+    if let Err(error) = thread.spawn(work) {
         let why = format!("failed to start a thread: {error}; --identity leaves {} out", source.as_str());
         teller.tell(Statement::Silent(source, why));
     }
