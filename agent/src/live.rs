@@ -1,5 +1,7 @@
 //! The loop that all commands share: waits for frames, drives the engine, tells the screen, ends in order.
 
+mod tasks;
+
 use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -22,6 +24,7 @@ use crate::identity::Identity;
 use crate::identity::facts::{Fact, ServerRole};
 use crate::maps::Map;
 use crate::tally::{Miss, PacketResult, Tally};
+use tasks::Tasks;
 
 /// Frames that are read under one lock.
 const BATCH: usize = 2048;
@@ -139,6 +142,9 @@ pub trait Screen {
 
     /// All privileges were given up but those that are named.
     fn shed(&mut self, _kept: &str) {}
+
+    /// Something is less than it could be: what, and the way out, in one line.
+    fn notice(&mut self, _line: &str) {}
 
     /// Everything reported so far may be shown.
     fn flush(&mut self) -> io::Result<()>;
@@ -270,6 +276,8 @@ fn capture(
     let mut attached = false;
     let mut next_counters = Instant::now();
     let mut drained = Drained::Empty;
+    let (mut tasks, told) = Tasks::new(source, identity);
+    told.iter().for_each(|line| screen.notice(line));
     while !signals.stopped() && drained != Drained::Ended {
         let now = Instant::now();
         if deadline.is_some_and(|deadline| now >= deadline) {
@@ -307,6 +315,7 @@ fn capture(
             screen.attached(took, error, live.counters.as_ref().unwrap_or(&CaptureCounters::default()));
         }
         if Instant::now() >= next_counters {
+            tasks.follow(identity).iter().for_each(|line| screen.notice(line));
             live.read_counters(source);
             next_counters = Instant::now() + COUNTERS;
             enough |= tell_counters(source, &live, screen)?.is_break();

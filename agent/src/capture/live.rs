@@ -16,8 +16,8 @@ use rustix::thread::CapabilitySet;
 use super::counters::CaptureCounters;
 use super::ebpf::EbpfSource;
 use super::frame::{Frame, LinkType, Place, Timestamp};
-use super::interfaces::Interfaces;
-use super::netns::{Abode, Netns, NetnsError, NetnsId, NetnsRef, Numbers};
+use super::interfaces::{Interfaces, Selection};
+use super::netns::{Abode, Netns, NetnsError, NetnsId, NetnsRef, Numbers, Trace};
 use super::packet_socket::PacketSocketSource;
 use super::privileges;
 use super::{CaptureError, CaptureMethod, Drained, LiveConfig};
@@ -115,6 +115,7 @@ impl Capture {
 struct Entered {
     netns: NetnsRef,
     id: NetnsId,
+    trace: Trace,
     capture: Capture,
     /// It is to be let go, once what it holds was read.
     leaving: bool,
@@ -123,12 +124,6 @@ struct Entered {
 impl Entered {
     fn label(&self) -> &str {
         self.capture.abode().label()
-    }
-
-    /// Does its name still lead to it? What we hold open keeps the namespace itself alive, so nothing else can tell that
-    /// everybody else has left.
-    fn is_there(&self) -> bool {
-        NetnsId::at(&self.netns.path()).is_ok_and(|id| id == self.id)
     }
 }
 
@@ -167,7 +162,8 @@ impl Way {
         if self.shed.load(Ordering::Acquire) {
             capture.shed();
         }
-        Ok(Entered { netns: netns.clone(), id: file.id, capture, leaving: false })
+        let Netns { id, trace, .. } = file;
+        Ok(Entered { netns: netns.clone(), id, trace, capture, leaving: false })
     }
 }
 
@@ -398,6 +394,10 @@ impl LiveSource {
         Ok(privileges::remains(has, all))
     }
 
+    pub(super) fn watches_any(&self) -> bool {
+        self.way.config.selection == Selection::Any
+    }
+
     /// The numbers and names of interfaces in other namespaces.
     pub(super) fn numbers(&self) -> Numbers {
         self.way.numbers.clone()
@@ -494,7 +494,7 @@ impl LiveSource {
         }
         self.next_look = Instant::now() + LOOK;
         for entered in self.entered.iter_mut().filter(|entered| !entered.leaving) {
-            entered.leaving = !entered.is_there();
+            entered.leaving = !entered.trace.is_there();
         }
     }
 

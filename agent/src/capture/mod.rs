@@ -207,6 +207,11 @@ impl Source {
         }
     }
 
+    /// Are all pods, uplinks and `lo` of this machine watched, rather than what somebody named?
+    pub fn watches_any(&self) -> bool {
+        matches!(self, Self::Live(source) if source.watches_any())
+    }
+
     /// Lets others enter and leave namespaces while this source runs; `None` for a file, which has none.
     ///
     /// # Errors

@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, fstat, fstatfs, open, stat};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use thiserror::Error;
 
@@ -43,6 +45,18 @@ impl NetnsRef {
             Self::Pid(pid) => PathBuf::from(format!("/proc/{pid}/ns/net")),
             Self::Path(path) => path.clone(),
         }
+    }
+
+    /// The process that it is named by; `None` for another path, or where that names a thread.
+    fn process(&self) -> Option<Pid> {
+        let pid = match self {
+            Self::Pid(pid) => *pid,
+            Self::Path(path) => {
+                let (pid, rest) = path.to_str()?.strip_prefix("/proc/")?.split_once('/')?;
+                (rest == "ns/net").then(|| pid.parse().ok())??
+            }
+        };
+        Pid::from_raw(pid.try_into().ok()?)
     }
 
     /// What it is called where nobody gave it a name: the number of the process, or the last part of the path.
@@ -160,16 +174,46 @@ impl NetnsId {
     }
 }
 
+/// How to tell that a namespace is gone. Whoever captures in it keeps it alive, so nothing but its name can tell that
+/// everybody else has left. Asking takes no privilege: by then none may be left.
+pub(super) enum Trace {
+    /// The process that it was entered by; its file in /proc is closed to those without CAP_SYS_PTRACE.
+    Process(OwnedFd),
+    /// Its path, and what that led to.
+    Path(PathBuf, NetnsId),
+}
+
+impl Trace {
+    /// Does the name still lead there?
+    pub(super) fn is_there(&self) -> bool {
+        match self {
+            // A descriptor of a process is readable once that has ended (pidfd_open(2)).
+            Self::Process(process) => {
+                let mut fds = [PollFd::new(process, PollFlags::IN)];
+                !poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ended| ended > 0)
+            }
+            Self::Path(path, id) => match NetnsId::at(path) {
+                Ok(now) => now == *id,
+                // Of what we may not ask about any more, nothing is known.
+                Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
+            },
+        }
+    }
+}
+
 /// A network namespace, open. It lives at least as long as this does.
 pub(super) struct Netns {
     file: OwnedFd,
     pub(super) id: NetnsId,
+    pub(super) trace: Trace,
 }
 
 impl Netns {
     /// Opens what `netns` names.
     pub(super) fn open(netns: &NetnsRef) -> Result<Self, NetnsError> {
         let path = netns.path();
+        // First the process: should its number go to another one meanwhile, this one has ended.
+        let process = netns.process().and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
         // A pipe by that name must not keep us waiting.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let file = open(&path, flags, Mode::empty()).map_err(|error| refusal(netns, error.into()))?;
@@ -179,7 +223,9 @@ impl Netns {
             return Err(NetnsError::NotNetwork(path));
         }
         let status = fstat(&file).map_err(system)?;
-        Ok(Self { file, id: NetnsId { device: status.st_dev, inode: status.st_ino } })
+        let id = NetnsId { device: status.st_dev, inode: status.st_ino };
+        let trace = process.map_or(Trace::Path(path, id), Trace::Process);
+        Ok(Self { file, id, trace })
     }
 
     /// Runs `work` in a thread that has entered, and ends. Threads that `work` starts stay in there; sockets that it opens
@@ -305,7 +351,8 @@ impl Abode {
     /// An entered namespace.
     pub(super) fn entered(label: &str, numbers: &Numbers) -> Self {
         let given = Mutex::new(BTreeMap::new());
-        let label = numbers.table().take_label(label);
+        // Somebody else may have chosen it.
+        let label = numbers.table().take_label(&readable(label.as_bytes()));
         Self { entered: Some(Arc::new(Inside { label, numbers: numbers.clone(), given })) }
     }
 

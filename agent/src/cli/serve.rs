@@ -148,6 +148,10 @@ impl Screen for Agent {
         tell!("privileges kept: {kept}");
     }
 
+    fn notice(&mut self, line: &str) {
+        tell!("{line}");
+    }
+
     fn attached(&mut self, took: Duration, error: Option<String>, counters: &CaptureCounters) {
         tell_attached(&self.live, took, error, counters, &self.names);
         tell!("metrics on http://{}/metrics", self.address);

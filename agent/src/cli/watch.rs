@@ -373,6 +373,10 @@ impl Screen for Terminal {
         }
     }
 
+    fn notice(&mut self, line: &str) {
+        tell!("{line}");
+    }
+
     fn attached(&mut self, took: Duration, error: Option<String>, counters: &CaptureCounters) {
         tell_attached(&self.live, took, error, counters, &self.names);
     }

@@ -53,6 +53,7 @@ pub struct Identity {
     /// One for each source that can look sooner than it would.
     bells: Vec<Bell>,
     privileges: CapabilitySet,
+    enters_tasks: bool,
 }
 
 /// Which sources are asked.
@@ -93,20 +94,32 @@ impl Identity {
             directory: Directory::default(),
             bells: Vec::new(),
             privileges: CapabilitySet::empty(),
+            enters_tasks: false,
         }
     }
 
     /// Starts a thread for each source that is asked.
     pub fn start(config: &IdentityConfig) -> Self {
         let (sender, statements) = channel();
-        let bells = start_sources(config, &Teller(sender));
+        let (bells, enters_tasks) = start_sources(config, &Teller(sender));
         let privileges = privileges_of(&config.sources);
-        Self { statements, directory: Directory::default(), bells, privileges }
+        Self { statements, directory: Directory::default(), bells, privileges, enters_tasks }
     }
 
     /// What the sources keep of the capabilities that the agent was given, as long as they run.
     pub fn privileges(&self) -> CapabilitySet {
         self.privileges
+    }
+
+    /// Can there be tasks whose interface is inside their network namespace only?
+    pub fn enters_tasks(&self) -> bool {
+        self.enters_tasks
+    }
+
+    /// These tasks, as they are now: ARN, id as it may be shown, a process to enter its namespace by, and the inode of that.
+    pub fn to_enter(&self) -> impl Iterator<Item = (&str, String, (u32, u64))> {
+        let tasks = self.directory.to_enter();
+        tasks.map(|(task, place)| (task.arn.as_str(), http::shown(task.id()), (place.pid, place.inode)))
     }
 
     /// Somebody asked whom nobody knows: the sources look soon. Costs next to nothing, however often it is called: each
@@ -137,18 +150,24 @@ fn privileges_of(sources: &Sources) -> CapabilitySet {
     kept
 }
 
-/// Starts the sources; gives the bells that make them look soon. They end when nobody holds their bell or hears them.
-fn start_sources(config: &IdentityConfig, teller: &Teller) -> Vec<Bell> {
+/// Starts the sources; gives the bells that make them look soon, and whether there can be tasks to enter. They end when
+/// nobody holds their bell or hears them.
+fn start_sources(config: &IdentityConfig, teller: &Teller) -> (Vec<Bell>, bool) {
     let mut bells = Vec::new();
     let sources = &config.sources;
     let asked = matches!(sources, Sources::These(_));
     if sources.ask(Source::Processes) {
         bells.extend(start_processes(teller));
     }
-    if sources.ask(Source::Ecs) {
+    let mut enters_tasks = false;
+    if sources.ask(Source::Ecs)
+        && let Some(place) = ecs::find(teller, asked)
+    {
+        // By a process of theirs.
+        enters_tasks = place.is_instance() && sources.ask(Source::Processes);
         let bell = Bell::new().ok();
         bells.extend(bell.clone());
-        start(Source::Ecs, teller, move |teller| ecs::run(teller, asked, || ecs_pause(bell.as_ref())));
+        start(Source::Ecs, teller, move |teller| place.run(teller, || ecs_pause(bell.as_ref())));
     }
     if sources.ask(Source::Imds) && (asked || imds::is_here()) {
         start(Source::Imds, teller, imds::run);
@@ -156,7 +175,7 @@ fn start_sources(config: &IdentityConfig, teller: &Teller) -> Vec<Bell> {
     if sources.ask(Source::Kubernetes) {
         kubernetes::start(config, teller.clone());
     }
-    bells
+    (bells, enters_tasks)
 }
 
 /// Starts the thread of a source; one that cannot be started says so.

@@ -1,21 +1,27 @@
 //! Network namespaces whose traffic the node's own interfaces do not show: the agent goes in.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use nslookout::capture::interfaces::Selection;
 use nslookout::capture::netns::NetnsRef;
 use nslookout::capture::{AttachMethod, CaptureMethod, Drained, LiveConfig, Source};
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::agent::{Agent, By, expect_nothing, filters};
-use crate::fixture::{Namespace, Process, plug, run, until};
+use crate::fixture::{Namespace, Process, plug, run, until, until_within};
+use crate::identity::cgroup2;
 use crate::needs_root;
 
 /// The addresses of a resolver and of tasks on a wire of their own, as an ENI in each task would have it.
 const RESOLVER: &str = "10.99.7.1";
 const TASK: &str = "10.99.7.2";
+
+/// The kernel takes namespaces of all tests away one after the other.
+const GONE: Duration = Duration::from_secs(90);
 
 /// A task, whose `eth0` leads to a resolver past the node.
 struct Task {
@@ -43,7 +49,7 @@ impl Task {
 
     /// Is the kernel done with the namespace? Its end of the wire takes the other along.
     fn wait_until_gone(&self) {
-        until("the namespace to be gone", || {
+        until_within(GONE, "the namespace to be gone", || {
             (!self.resolver.try_run("ip link show wire").status.success()).then_some(())
         });
     }
@@ -148,8 +154,12 @@ fn a_process_leads_to_its_namespace_until_it_ends() {
         run(&format!("ip netns pids {}", task.task.name)).lines().any(|line| line == pid).then_some(pid)
     });
     let agent = Agent::watch(&node, &format!("--netns {pid}"));
-    task.ask("a.test");
-    assert_eq!(text(&agent.wait_for_name("a.test"), "interface"), format!("eth0@{pid}"));
+    // Long after it gave up the privilege to look into the process.
+    for name in ["a.test", "b.a.test", "c.a.test"] {
+        task.ask(name);
+        assert_eq!(text(&agent.wait_for_name(name), "interface"), format!("eth0@{pid}"));
+        std::thread::sleep(Duration::from_millis(1500));
+    }
     // The name goes first, so that the process alone leads there.
     run(&format!("ip netns del {}", task.task.name));
     drop(sleeper);
@@ -277,7 +287,7 @@ fn come_and_go(capture: CaptureMethod) -> BTreeMap<String, u64> {
         if label == "second" {
             run(&format!("ip netns del {}", task.task.name));
         }
-        until("the namespace to be gone", || {
+        until_within(GONE, "the namespace to be gone", || {
             drain(&mut source, &mut seen);
             (!task.resolver.try_run("ip link show wire").status.success()).then_some(())
         });
@@ -290,4 +300,97 @@ fn come_and_go(capture: CaptureMethod) -> BTreeMap<String, u64> {
     }
     source.detach();
     seen
+}
+
+/// A container of a task of ECS: a process in a cgroup as the ECS agent names it, gone with its guard.
+struct TaskContainer {
+    cgroup: PathBuf,
+    process: Option<Process>,
+}
+
+impl TaskContainer {
+    /// Runs in `namespace`; `None` where there is no cgroup2 hierarchy.
+    fn new(namespace: &Namespace, task: &str, id: &str) -> Option<Self> {
+        let cgroup = cgroup2()?.join("ecs").join(task).join(id);
+        fs::create_dir_all(&cgroup).unwrap();
+        let script = format!(
+            "echo 0 > {}/cgroup.procs; exec ip netns exec {} sleep 60",
+            cgroup.display(),
+            namespace.name
+        );
+        let process = std::process::Command::new("sh").args(["-c", &script]).spawn().unwrap();
+        Some(Self { cgroup, process: Some(Process(process)) })
+    }
+}
+
+impl Drop for TaskContainer {
+    fn drop(&mut self) {
+        self.process = None;
+        until("the end of the container's process", || fs::remove_dir(&self.cgroup).ok());
+        let _ = self.cgroup.parent().map(fs::remove_dir);
+    }
+}
+
+/// Tasks in awsvpc mode come and go, as the ECS agent of the instance tells.
+#[test]
+fn tasks_of_ecs_are_entered() {
+    needs_root!();
+    let node = Namespace::new("node");
+    let ids = ["1", "2"].map(|digit| format!("{:0>32}", format!("{}{digit}", std::process::id())));
+    let document = |ids: &[&String]| {
+        let task = |id: &&String| {
+            let networks = json!([{"NetworkMode": "awsvpc", "IPv4Addresses": [TASK]}]);
+            json!({
+                "Arn": format!("arn:aws:ecs:us-west-2:012345678910:task/default/{id}"),
+                "KnownStatus": "RUNNING", "Family": "cart", "Version": "8",
+                "Containers": [{"DockerId": id.repeat(2), "Name": "cart", "Networks": networks}],
+            })
+        };
+        json!({"Tasks": ids.iter().map(task).collect::<Vec<_>>()}).to_string()
+    };
+    let file = std::env::temp_dir().join(format!("{}.tasks", node.name));
+    let tell = |ids: &[&String]| {
+        let new = file.with_extension("new");
+        fs::write(&new, document(ids)).unwrap();
+        fs::rename(&new, &file).unwrap();
+    };
+    tell(&[&ids[0]]);
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../xtask/lab/aws/ecs.py");
+    let _ecs = node.spawn(&format!("python3 {script} --tasks {}", file.display()));
+    node.wait_for_server(51678, &["tcp"]);
+    let first = Task::new();
+    let Some(container) = TaskContainer::new(&first.task, &ids[0], &ids[0].repeat(2)) else {
+        eprintln!("skipped: no cgroup filesystem of version 2 is mounted");
+        return;
+    };
+    let agent = Agent::watch(&node, "--identity ecs,processes");
+    let ask = |task: &Task, name: &str, id: &str| {
+        // It is entered soon after it is known.
+        let line = until(name, || {
+            task.ask(name);
+            agent.lines().into_iter().find(|line| text(line, "qname") == format!("{name}."))
+        });
+        assert_eq!(text(&line, "interface"), format!("eth0@{id}"));
+        assert_eq!((text(&line, "client"), text(&line, "vantage")), (TASK, "client"));
+        assert_eq!(text(&line["client_workload"], "name"), "cart", "{line:#}");
+        assert_eq!(text(&line["client_workload"], "instance"), id, "{line:#}");
+    };
+    ask(&first, "first.a.test", &ids[0]);
+    // It ends, and with it its namespace: nothing of ours keeps it.
+    tell(&[&ids[1]]);
+    run(&format!("ip netns del {}", first.task.name));
+    drop(container);
+    first.wait_until_gone();
+    let second = Task::new();
+    let _container = TaskContainer::new(&second.task, &ids[1], &ids[1].repeat(2));
+    ask(&second, "second.a.test", &ids[1]);
+    let ended = agent.stop();
+    ended.expect_exact();
+    assert!(!ended.stderr.contains("is not seen"), "{}", ended.stderr);
+    expect_nothing(&second.task, &["eth0", "lo"]);
+    let without = "setpriv --bounding-set=-sys_admin";
+    let line = format!("{without} {} watch --identity ecs,processes --for 1s", crate::agent::NSLOOKOUT);
+    let told = String::from_utf8_lossy(&node.try_run(&line).stderr).into_owned();
+    assert!(told.contains("awsvpc") && told.contains("CAP_SYS_ADMIN"), "{told}");
+    let _ = fs::remove_file(file);
 }
