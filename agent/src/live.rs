@@ -1,5 +1,7 @@
 //! The loop that all commands share: waits for frames, drives the engine, tells the screen, ends in order.
 
+mod tasks;
+
 use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -8,11 +10,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::thread::CapabilitySet;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 
 use crate::capture::counters::CaptureCounters;
 use crate::capture::file::FILE_LAG;
 use crate::capture::frame::{Frame, Timestamp};
+use crate::capture::privileges;
 use crate::capture::{Drained, Source};
 use crate::correlate::Vantage;
 use crate::engine::{Engine, Report};
@@ -20,6 +24,7 @@ use crate::identity::Identity;
 use crate::identity::facts::{Fact, ServerRole};
 use crate::maps::Map;
 use crate::tally::{Miss, PacketResult, Tally};
+use tasks::Tasks;
 
 /// Frames that are read under one lock.
 const BATCH: usize = 2048;
@@ -129,6 +134,17 @@ pub trait Screen {
 
     /// Everything there at the start is attached, which took that long; the last error, if one was met.
     fn attached(&mut self, took: Duration, error: Option<String>, counters: &CaptureCounters);
+
+    /// The privileges that it needs itself until the end.
+    fn privileges(&self) -> CapabilitySet {
+        CapabilitySet::empty()
+    }
+
+    /// All privileges were given up but those that are named.
+    fn shed(&mut self, _kept: &str) {}
+
+    /// Something is less than it could be: what, and the way out, in one line.
+    fn notice(&mut self, _line: &str) {}
 
     /// Everything reported so far may be shown.
     fn flush(&mut self) -> io::Result<()>;
@@ -260,6 +276,8 @@ fn capture(
     let mut attached = false;
     let mut next_counters = Instant::now();
     let mut drained = Drained::Empty;
+    let (mut tasks, told) = Tasks::new(source, identity);
+    told.iter().for_each(|line| screen.notice(line));
     while !signals.stopped() && drained != Drained::Ended {
         let now = Instant::now();
         if deadline.is_some_and(|deadline| now >= deadline) {
@@ -285,11 +303,19 @@ fn capture(
             attached = true;
             live.ready = true;
             deadline = longest.map(|longest| Instant::now() + longest);
+            let had = privileges::effective();
+            let shed = source.shed(screen.privileges());
             live.read_counters(source);
             enough |= tell_counters(source, &live, screen)?.is_break();
+            match shed {
+                Ok(Some(kept)) => screen.shed(&privileges::names(kept | had & identity.privileges())),
+                Ok(None) => {}
+                Err(error) => screen.shed(&format!("could not be given up: {error}")),
+            }
             screen.attached(took, error, live.counters.as_ref().unwrap_or(&CaptureCounters::default()));
         }
         if Instant::now() >= next_counters {
+            tasks.follow(identity).iter().for_each(|line| screen.notice(line));
             live.read_counters(source);
             next_counters = Instant::now() + COUNTERS;
             enough |= tell_counters(source, &live, screen)?.is_break();

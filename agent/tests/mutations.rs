@@ -198,7 +198,7 @@ fn with_notes(capture: &[u8]) -> Vec<u8> {
         zone: TimeZone::UTC,
         input: None,
     };
-    let mut recording = Recording::create(config, Namer::Kernel).unwrap();
+    let mut recording = Recording::create(config, Namer::Kernel(Default::default())).unwrap();
     let (ifindex, kind) = (Ifindex(7), InterfaceKind::Pod);
     let counters = CaptureCounters {
         seen: 1_000,

@@ -142,7 +142,7 @@ fn run(path: &Path, learnt: usize) -> (Shown, Engine) {
         zone: TimeZone::UTC,
         input: None,
     };
-    let mut recording = Recording::create(config, Namer::Kernel).unwrap();
+    let mut recording = Recording::create(config, Namer::Kernel(Default::default())).unwrap();
     let (mut names, mut shown) = (Names::default(), Shown::default());
     let lines = FindingLines { zone: TimeZone::UTC, colour: false, verbose: true };
     let lookups = LookupLines { zone: TimeZone::UTC, name_width: 40, shorten: false, verbose: false };

@@ -16,12 +16,15 @@ use aya::programs::tc::{SchedClassifierLinkId, TcAttachOptions, TcError};
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
 use nslookout_ebpf::{BUCKETS, InterfaceState, LinkLocalBuckets, LinkLocalKey, OPTION_POD};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::thread::CapabilitySet;
 
 use super::clsact::Clsact;
 use super::counters::{Method, WatchedInterface};
 use super::frame::{Direction, Ifindex, InterfaceKind, LinkType};
 use super::interfaces::{Interfaces, Watched, name_of};
 use super::linklocal::{SERVICES, Totals};
+use super::netns::Abode;
+use super::privileges;
 
 /// What attacher and reader share.
 pub(super) struct Shared {
@@ -29,9 +32,13 @@ pub(super) struct Shared {
     /// Grows with each change of the table of interfaces.
     generation: AtomicU64,
     stop: AtomicBool,
+    /// Privileges that are not needed any more are to be given up.
+    shed: AtomicBool,
     wake: rustix::fd::OwnedFd,
     /// Locked for the time of one attachment.
     pub(super) ebpf: Mutex<Ebpf>,
+    /// Whose interfaces these are; the table's own keys are the kernel's numbers in there.
+    pub(super) abode: Abode,
 }
 
 /// The table of interfaces and the maps that go with it.
@@ -60,6 +67,7 @@ impl Shared {
         ebpf: Ebpf,
         counters: PerCpuHashMap<MapData, u32, InterfaceState>,
         buckets: BpfHashMap<MapData, LinkLocalKey, LinkLocalBuckets>,
+        abode: Abode,
     ) -> io::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             state: Mutex::new(State {
@@ -74,8 +82,10 @@ impl Shared {
             }),
             generation: AtomicU64::new(0),
             stop: AtomicBool::new(false),
-            wake: eventfd(0, EventfdFlags::CLOEXEC)?,
+            shed: AtomicBool::new(false),
+            wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             ebpf: Mutex::new(ebpf),
+            abode,
         }))
     }
 
@@ -96,6 +106,16 @@ impl Shared {
     /// Tells the attacher to detach everything and end.
     pub(super) fn stop(&self) {
         self.stop.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Tells the attacher to give up the privileges that it needs no more, once all there at the start is attached.
+    pub(super) fn shed(&self) {
+        self.shed.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    fn wake(&self) {
         // Eight bytes always fit into an eventfd that nobody else writes to.
         let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
     }
@@ -114,6 +134,8 @@ pub(super) struct Attacher {
     /// Present with that method.
     pub(super) clsact: Option<Clsact>,
     attachments: HashMap<Ifindex, Attachment>,
+    /// Privileges were given up.
+    shed: bool,
 }
 
 /// The program of each direction, for packets with and without a link layer.
@@ -126,7 +148,7 @@ pub(super) const PROGRAMS: [(&str, Direction, LinkType); 4] = [
 
 impl Attacher {
     pub(super) fn new(shared: Arc<Shared>, interfaces: Interfaces, clsact: Option<Clsact>) -> Self {
-        Self { shared, interfaces, clsact, attachments: HashMap::new() }
+        Self { shared, interfaces, clsact, attachments: HashMap::new(), shed: false }
     }
 
     /// Attaches, follows, and at the end detaches everything.
@@ -144,9 +166,21 @@ impl Attacher {
                 state.first_round = Some(start.elapsed());
             }
             drop(state);
+            self.shed();
             self.wait();
         }
         self.detach_all();
+    }
+
+    /// Gives up what is not needed any more, where that is wanted.
+    fn shed(&mut self) {
+        if self.shed || !self.shared.shed.load(Ordering::Acquire) {
+            return;
+        }
+        self.shed = true;
+        if let Err(error) = privileges::keep(privileges_of(self.clsact.is_some(), self.interfaces.follow())) {
+            self.note_error("privileges", format!("failed to give up privileges: {error}"));
+        }
     }
 
     /// Sleeps until a link changes or the end is asked for.
@@ -155,6 +189,8 @@ impl Attacher {
             [PollFd::new(&self.interfaces, PollFlags::IN), PollFd::new(&self.shared.wake, PollFlags::IN)];
         // An interrupted wait is only a look too early.
         let _ = poll(&mut fds, Some(&Timespec { tv_sec: 60, tv_nsec: 0 }));
+        // It has done its work by waking us.
+        let _ = rustix::io::read(&self.shared.wake, &mut [0; 8]);
     }
 
     /// New interfaces go first; those that are gone leave their sums behind.
@@ -167,7 +203,7 @@ impl Attacher {
                 }
                 for (ifindex, name) in changes.renamed {
                     if let Some(entry) = self.shared.state().interfaces.get_mut(&ifindex) {
-                        entry.watched.name = name;
+                        entry.watched.name = self.shared.abode.name(ifindex.0, &name);
                     }
                 }
                 for watched in changes.appeared {
@@ -205,7 +241,8 @@ impl Attacher {
                 // Its next notice, if there is one, is another try.
                 self.interfaces.forget(ifindex);
                 self.retire(ifindex);
-                self.note_error(&reason, format!("failed to attach to {}: {error}", watched.link.name));
+                let name = self.shared.abode.name(ifindex.0, &watched.link.name);
+                self.note_error(&reason, format!("failed to attach to {name}: {error}"));
             }
         }
     }
@@ -219,7 +256,7 @@ impl Attacher {
             PerCpuValues::try_from(vec![InterfaceState { options, ..InterfaceState::default() }; cpus])?;
         let mut state = self.shared.state();
         state.counters.insert(watched.link.ifindex.0, values, 0).map_err(io::Error::other)?;
-        if watched.kind != InterfaceKind::Loopback {
+        if has_buckets(watched) {
             let empty = LinkLocalBuckets { buckets: [nslookout_ebpf::LinkLocalBucket::default(); BUCKETS] };
             for service in 0..SERVICES.len() as u32 {
                 let key = LinkLocalKey { ifindex: watched.link.ifindex.0, service };
@@ -228,8 +265,8 @@ impl Attacher {
         }
         let entry = Entry {
             watched: WatchedInterface {
-                ifindex: watched.link.ifindex,
-                name: watched.link.name.clone(),
+                ifindex: self.shared.abode.number(watched.link.ifindex.0),
+                name: self.shared.abode.name(watched.link.ifindex.0, &watched.link.name),
                 kind: watched.kind,
                 method: if self.clsact.is_some() { Method::Clsact } else { Method::Tcx },
                 hooks: hooks_of(watched).count() as u32,
@@ -335,6 +372,26 @@ impl Drop for Attacher {
         let mut state = self.shared.state();
         // Whoever still waits for the first round need not wait any longer.
         state.first_round.get_or_insert_default();
+    }
+}
+
+/// Are packets to link-local services counted there? `lo` has none, and of a veth inside a namespace the host's end is
+/// counted, or the way out of the host.
+fn has_buckets(watched: &Watched) -> bool {
+    match watched.kind {
+        InterfaceKind::Loopback => false,
+        InterfaceKind::Inside => !watched.link.pair,
+        InterfaceKind::Pod | InterfaceKind::Uplink => true,
+    }
+}
+
+/// What the attacher needs once everything there at the start is attached. A tcx link goes with its descriptor; a clsact
+/// filter is taken away by rtnetlink.
+pub(super) fn privileges_of(clsact: bool, follows: bool) -> CapabilitySet {
+    match (clsact, follows) {
+        (_, true) => CapabilitySet::NET_ADMIN | privileges::for_counters(),
+        (true, false) => CapabilitySet::NET_ADMIN,
+        (false, false) => CapabilitySet::empty(),
     }
 }
 

@@ -4,30 +4,23 @@ use std::io;
 use std::net::IpAddr;
 
 use aya::programs::{SchedClassifier, TcAttachType};
+use rustix::thread::CapabilitySet;
 
 use super::clsact;
 use super::ebpf::{EbpfSource, kernel, kernel_at_least};
 use super::frame::{Direction, Ifindex};
 use super::interfaces::{Interfaces, Watched};
 use super::netlink::Netlink;
+use super::netns::{Abode, Netns, NetnsError, NetnsRef, Numbers};
 use super::packet_socket::PacketSocketSource;
+use super::privileges::{CAPABILITIES, Capability, effective};
 use super::{CaptureError, LiveConfig, vpc};
-
-/// The capabilities that matter here, by their number in linux/capability.h.
-const CAPABILITIES: [(&str, u32); 6] = [
-    ("CAP_NET_ADMIN", 12),
-    ("CAP_NET_RAW", 13),
-    ("CAP_SYS_PTRACE", 19),
-    ("CAP_SYS_ADMIN", 21),
-    ("CAP_PERFMON", 38),
-    ("CAP_BPF", 39),
-];
-
-const CAP_SYS_ADMIN: u32 = 21;
 
 /// What one interface has on its hooks, before us.
 #[derive(Clone, Debug)]
 pub struct Hooks {
+    /// Its name: `INTERFACE@LABEL` in a namespace that would be entered.
+    pub name: String,
     /// The interface, and why it would be watched.
     pub watched: Watched,
     /// Programs by hook: `ingress tcx NAME`, `egress clsact NAME (priority N)`. They see packets before a program of a
@@ -42,7 +35,7 @@ pub struct Findings {
     /// /sys/kernel/btf/vmlinux is there.
     pub btf: bool,
     /// Capability and whether this process has it.
-    pub capabilities: Vec<(&'static str, bool)>,
+    pub capabilities: Vec<(Capability, bool)>,
     /// tcx is in this kernel.
     pub tcx: bool,
     /// Programs were really loaded and let go again, or why not.
@@ -58,21 +51,40 @@ pub struct Findings {
 /// Looks at everything that `config` would use; attaches to nothing.
 pub fn examine(config: &LiveConfig) -> Result<Findings, CaptureError> {
     let interfaces = Interfaces::find(config.selection.clone())?;
-    let mut netlink = Netlink::new().map_err(CaptureError::Attach)?;
-    let mut hooks = Vec::new();
-    for watched in interfaces.watched() {
-        let programs = programs_of(&mut netlink, &watched.link.name, watched.link.ifindex);
-        hooks.push(Hooks { watched: watched.clone(), programs });
+    let mut hooks = hooks_of(&interfaces, &Abode::default())?;
+    for netns in &config.netns {
+        hooks.extend(look_into(netns).map_err(CaptureError::Netns)?);
     }
     Ok(Findings {
         kernel: kernel(),
         btf: std::path::Path::new("/sys/kernel/btf/vmlinux").exists(),
-        capabilities: CAPABILITIES.iter().map(|(name, number)| (*name, has_capability(*number))).collect(),
+        capabilities: CAPABILITIES.iter().map(|one| (*one, effective().contains(one.set))).collect(),
         tcx: kernel_at_least(6, 6),
         ebpf: EbpfSource::probe(config),
         packet_socket: PacketSocketSource::open(config, interfaces).map(drop),
         vpc_resolvers: vpc::resolvers(&config.vpc_resolvers),
         interfaces: hooks,
+    })
+}
+
+/// What would be watched in the namespace that the calling thread is in.
+fn hooks_of(interfaces: &Interfaces, abode: &Abode) -> Result<Vec<Hooks>, CaptureError> {
+    let mut netlink = Netlink::new().map_err(CaptureError::Attach)?;
+    let hooks = interfaces.watched().map(|watched| Hooks {
+        name: abode.name(watched.link.ifindex.0, &watched.link.name),
+        programs: programs_of(&mut netlink, &watched.link.name, watched.link.ifindex),
+        watched: watched.clone(),
+    });
+    Ok(hooks.collect())
+}
+
+/// What would be watched in a namespace that would be entered.
+fn look_into(netns: &NetnsRef) -> Result<Vec<Hooks>, NetnsError> {
+    let abode = Abode::entered(&netns.label(), &Numbers::default());
+    let failed = |error| NetnsError::Capture { netns: netns.clone(), source: Box::new(error) };
+    Netns::open(netns)?.within(netns, || {
+        let interfaces = Interfaces::find_inside().map_err(|error| failed(error.into()))?;
+        hooks_of(&interfaces, &abode).map_err(failed)
     })
 }
 
@@ -102,15 +114,13 @@ fn programs_of(netlink: &mut Netlink, name: &str, ifindex: Ifindex) -> Vec<Strin
 /// The capabilities among `wanted` that this process lacks, for a message; empty if none.
 pub(super) fn missing_capabilities(wanted: &[&str]) -> String {
     // CAP_SYS_ADMIN, which they were split from, stands for both of these.
-    let admin = has_capability(CAP_SYS_ADMIN);
+    let have = effective();
+    let admin = have.contains(CapabilitySet::SYS_ADMIN);
     let lacks = |name: &&&str| {
         if admin && matches!(**name, "CAP_BPF" | "CAP_PERFMON") {
             return false;
         }
-        CAPABILITIES
-            .iter()
-            .find(|(known, _)| known == *name)
-            .is_some_and(|(_, number)| !has_capability(*number))
+        CAPABILITIES.iter().find(|known| known.name == **name).is_some_and(|known| !have.contains(known.set))
     };
     let missing: Vec<&str> = wanted.iter().filter(lacks).copied().collect();
     match missing.as_slice() {
@@ -118,15 +128,6 @@ pub(super) fn missing_capabilities(wanted: &[&str]) -> String {
         [one] => format!("{one} is missing"),
         [others @ .., last] => format!("{} and {last} are missing", others.join(", ")),
     }
-}
-
-/// From the effective set in /proc/self/status.
-fn has_capability(number: u32) -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    effective
-        .and_then(|set| u64::from_str_radix(set.trim(), 16).ok())
-        .is_some_and(|set| set >> number & 1 != 0)
 }
 
 /// Did the kernel refuse for want of permission?

@@ -216,6 +216,25 @@ impl CaptureCounters {
         sum
     }
 
+    /// Adds those of another place that was watched at the same time, with its interfaces.
+    pub fn join(&mut self, other: &Self) {
+        let interfaces = std::mem::take(&mut self.interfaces);
+        let programs = std::mem::take(&mut self.programs);
+        self.add(other);
+        self.interfaces = interfaces;
+        self.interfaces.extend(other.interfaces.iter().cloned());
+        self.programs = programs;
+        for more in &other.programs {
+            match self.programs.iter_mut().find(|sum| sum.program == more.program) {
+                Some(sum) => {
+                    sum.seconds += more.seconds;
+                    sum.runs = sum.runs.saturating_add(more.runs);
+                }
+                None => self.programs.push(more.clone()),
+            }
+        }
+    }
+
     /// Adds `later` ones that were counted from zero; interfaces are those of the later. Of names that are new at most
     /// [`MOST_NAMES`] are kept.
     pub fn add(&mut self, later: &Self) {

@@ -17,12 +17,17 @@ use nslookout_ebpf::{
     InterfaceState, RecordHeader,
 };
 
+use rustix::thread::CapabilitySet;
+
 use super::attach::{self, Attacher, PROGRAMS, Shared};
 use super::clsact::Clsact;
 use super::counters::{CaptureCounters, DropReason, Method, ProgramRuns};
 use super::ethtool::{Allowances, uplinks};
 use super::frame::{CgroupId, Direction, Frame, Ifindex, InterfaceKind, LinkType, Place, Timestamp};
 use super::interfaces::Interfaces;
+use super::live::GONE;
+use super::netns::Abode;
+use super::privileges;
 use super::vantage::Vantage;
 use super::vantage::{Verdict, judge};
 use super::{AttachMethod, CaptureError, Drained, LiveConfig, linklocal, vpc};
@@ -30,6 +35,9 @@ use crate::maps::{Map, Set};
 
 /// The kernel half, as build.rs made it.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/nslookout.bpf.o"));
+
+/// Fragmented packets that are remembered in a namespace that was entered.
+const FRAGMENTS_INSIDE: u32 = 512;
 
 /// Frames from the ring.
 pub struct EbpfSource {
@@ -43,26 +51,33 @@ pub struct EbpfSource {
     allowances: Allowances,
     vpc_resolvers: vpc::Resolvers,
     linklocal: LinkLocalMaps,
+    /// It attaches by clsact filters.
+    clsact: bool,
+    /// It attaches to interfaces that come later.
+    follows: bool,
     /// CLOCK_REALTIME minus CLOCK_MONOTONIC at the start; a later step of the wall clock does not reach the frames.
     clock_offset_ns: u64,
 }
 
 /// What stands behind each interface; those that are gone stay, since records of theirs may still wait.
 struct Kinds {
-    kinds: Map<u32, InterfaceKind>,
+    /// By the kernel's number, with the number for those outside.
+    kinds: Map<u32, (Ifindex, InterfaceKind)>,
     generation: u64,
 }
 
 impl Kinds {
-    fn of(&mut self, ifindex: u32, shared: &Shared) -> InterfaceKind {
+    fn of(&mut self, ifindex: u32, shared: &Shared) -> (Ifindex, InterfaceKind) {
         let generation = shared.generation();
         if generation != self.generation {
             self.generation = generation;
-            self.kinds
-                .extend(shared.state().interfaces.iter().map(|(ifindex, entry)| (ifindex.0, entry.kind)));
+            let state = shared.state();
+            let known = state.interfaces.iter();
+            self.kinds.extend(known.map(|(ifindex, entry)| (ifindex.0, (entry.watched.ifindex, entry.kind))));
         }
         // Unknown is only what came and went between two readings: pods do.
-        self.kinds.get(&ifindex).copied().unwrap_or(InterfaceKind::Pod)
+        let unknown = || (shared.abode.number(ifindex), InterfaceKind::Pod);
+        self.kinds.get(&ifindex).copied().unwrap_or_else(unknown)
     }
 }
 
@@ -101,10 +116,32 @@ impl Parts {
 impl EbpfSource {
     /// Loads the programs and begins to attach.
     pub fn open(config: &LiveConfig, interfaces: Interfaces) -> Result<Self, CaptureError> {
+        // A later step of the wall clock does not reach the frames.
+        let clock_offset_ns = clock_ns(rustix::time::ClockId::Realtime)
+            .saturating_sub(clock_ns(rustix::time::ClockId::Monotonic));
+        Self::open_in(config, interfaces, Abode::default(), clock_offset_ns)
+    }
+
+    /// As [`EbpfSource::open`], in a namespace that the calling thread has entered; `outside` gives the clock of the frames.
+    pub(super) fn open_inside(
+        config: &LiveConfig,
+        abode: Abode,
+        clock_offset_ns: u64,
+    ) -> Result<Self, CaptureError> {
+        Self::open_in(config, Interfaces::find_inside()?, abode, clock_offset_ns)
+    }
+
+    fn open_in(
+        config: &LiveConfig,
+        interfaces: Interfaces,
+        abode: Abode,
+        clock_offset_ns: u64,
+    ) -> Result<Self, CaptureError> {
         let method = choose_method(config.attach)?;
-        let mut ebpf = load(config)?;
+        let mut ebpf = load(config, &abode)?;
         fill_ports(&mut ebpf, &config.ports)?;
-        let vpc_resolvers = vpc::Resolvers::find(&config.vpc_resolvers);
+        // Those of the host serve its workloads too; their own files are another room's.
+        let vpc_resolvers = vpc::Resolvers::of(&config.vpc_resolvers, abode.is_entered());
         let linklocal = LinkLocalMaps::fill(&mut ebpf, &vpc_resolvers.all())?;
         let ring = RingBuf::try_from(take_map(&mut ebpf, "RING")?).map_err(map_error)?;
         let counters = PerCpuHashMap::try_from(take_map(&mut ebpf, "INTERFACES")?).map_err(map_error)?;
@@ -114,7 +151,8 @@ impl EbpfSource {
         // Whatever the method of this run: what a killed run left is removed now.
         let clsact = Clsact::start(interfaces.all()).map_err(CaptureError::Attach)?;
         let clsact = (method == Method::Clsact).then_some(clsact);
-        let shared = Shared::new(ebpf, counters, buckets).map_err(CaptureError::Attach)?;
+        let follows = interfaces.follow();
+        let shared = Shared::new(ebpf, counters, buckets, abode).map_err(CaptureError::Attach)?;
         let attacher = Attacher::new(Arc::clone(&shared), interfaces, clsact);
         let attacher = std::thread::Builder::new()
             .name("attach".into())
@@ -128,23 +166,45 @@ impl EbpfSource {
             parts: Parts::default(),
             programs: Vec::new(),
             seen,
-            allowances: Allowances::default(),
+            allowances: Allowances::here(),
             vpc_resolvers,
             linklocal,
-            clock_offset_ns: clock_ns(rustix::time::ClockId::Realtime)
-                .saturating_sub(clock_ns(rustix::time::ClockId::Monotonic)),
+            clsact: method == Method::Clsact,
+            follows,
+            clock_offset_ns,
         })
     }
 
     /// Loads the programs and lets them go again: would [`EbpfSource::open`] be allowed to? Attaches to nothing.
     pub fn probe(config: &LiveConfig) -> Result<(), CaptureError> {
         choose_method(config.attach)?;
-        load(config).map(drop)
+        load(config, &Abode::default()).map(drop)
     }
 
     /// How long it took to attach to everything there at the start, and the last error; `None` while that goes on.
     pub fn first_round(&self) -> Option<(Duration, Option<String>)> {
         self.shared.first_round().map(|took| (took, self.shared.state().last_error.clone()))
+    }
+
+    /// CLOCK_REALTIME minus CLOCK_MONOTONIC, as the frames' clock has it.
+    pub(super) fn clock_offset_ns(&self) -> u64 {
+        self.clock_offset_ns
+    }
+
+    /// Lets the attacher give up privileges; gives what it and the reader of the counters keep.
+    pub(super) fn shed(&self) -> CapabilitySet {
+        self.shared.shed();
+        attach::privileges_of(self.clsact, self.follows) | privileges::for_counters()
+    }
+
+    /// Whose interfaces these are.
+    pub(super) fn abode(&self) -> &Abode {
+        &self.shared.abode
+    }
+
+    /// The addresses that count as the VPC's resolver beside the well-known ones.
+    pub(super) fn vpc_resolvers(&self) -> Vec<IpAddr> {
+        self.vpc_resolvers.all()
     }
 
     /// Readable when a quarter of the ring waits.
@@ -179,11 +239,11 @@ impl EbpfSource {
             let Some(item) = ring.next() else { return Drained::Empty };
             let Some((header, data)) = split(&item) else { continue };
             if header.offset == 0 && header.flags & FLAG_MORE == 0 {
-                let kind = kinds.of(header.ifindex, shared);
-                deliver(&frame_of(&header, kind, *clock_offset_ns, data));
+                let at = kinds.of(header.ifindex, shared);
+                deliver(&frame_of(&header, at, *clock_offset_ns, data));
             } else if let Some(whole) = parts.take(&header, data) {
-                let kind = kinds.of(header.ifindex, shared);
-                deliver(&frame_of(&whole.first, kind, *clock_offset_ns, &whole.bytes));
+                let at = kinds.of(header.ifindex, shared);
+                deliver(&frame_of(&whole.first, at, *clock_offset_ns, &whole.bytes));
             }
         }
         Drained::More
@@ -206,7 +266,7 @@ impl EbpfSource {
         };
         for (kind, sum) in &state.retired {
             add_classes(&mut counters, *kind, sum);
-            add_losses(&mut counters, "interfaces gone since", sum);
+            add_losses(&mut counters, GONE, sum);
         }
         for (ifindex, entry) in &state.interfaces {
             counters.interfaces.push(entry.watched.clone());
@@ -217,7 +277,7 @@ impl EbpfSource {
             }
         }
         drop(state);
-        counters.allowances = self.allowances.read(uplinks(&counters.interfaces));
+        counters.allowances = self.allowances.read(&self.shared.abode, uplinks(&counters.interfaces));
         counters
     }
 
@@ -230,6 +290,12 @@ impl EbpfSource {
             (runs > 0).then(|| ProgramRuns { program: name, seconds: info.run_time().as_secs_f64(), runs })
         });
         self.programs = runs.collect();
+    }
+
+    /// Asks the attacher to detach everything; true once it has.
+    pub(super) fn try_detach(&mut self) -> bool {
+        self.shared.stop();
+        self.attacher.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     /// Detaches everything; what waits in the ring can still be drained.
@@ -249,7 +315,7 @@ impl Drop for EbpfSource {
 }
 
 /// Gives maps and programs to the kernel.
-fn load(config: &LiveConfig) -> Result<aya::Ebpf, CaptureError> {
+fn load(config: &LiveConfig, abode: &Abode) -> Result<aya::Ebpf, CaptureError> {
     // The ring buffer came with Linux 5.8.
     if !kernel_at_least(5, 8) {
         return Err(CaptureError::KernelTooOld { needs: "eBPF capture needs Linux 5.8", is: kernel() });
@@ -257,6 +323,10 @@ fn load(config: &LiveConfig) -> Result<aya::Ebpf, CaptureError> {
     raise_limits();
     let mut loader = EbpfLoader::new();
     loader.verifier_log_level(VerifierLogLevel::STATS).map_max_entries("RING", config.ring_bytes);
+    if abode.is_entered() {
+        // A workload's own fragments, not those of all of the node: the kernel gives a megabyte for those at once.
+        loader.map_max_entries("FRAGMENTS", FRAGMENTS_INSIDE);
+    }
     // Where the kernel does not say, loading will.
     let cgroups = is_helper_supported(ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_skb_cgroup_id);
     let cgroups = u32::from(cgroups.unwrap_or(true));
@@ -279,13 +349,13 @@ fn split(record: &[u8]) -> Option<(RecordHeader, &[u8])> {
 
 fn frame_of<'a>(
     header: &RecordHeader,
-    kind: InterfaceKind,
+    at: (Ifindex, InterfaceKind),
     clock_offset_ns: u64,
     bytes: &'a [u8],
 ) -> Frame<'a> {
     Frame {
         time: Timestamp::from_nanos(header.timestamp_ns + clock_offset_ns),
-        place: Some(place_of((Ifindex(header.ifindex), kind), header.flags, header.cgroup)),
+        place: Some(place_of(at, header.flags, header.cgroup)),
         link_type: if header.flags & FLAG_RAW_IP != 0 { LinkType::RawIp } else { LinkType::Ethernet },
         original_length: header.packet_length,
         vlan: (header.flags & FLAG_VLAN != 0).then_some(header.vlan_tci & 0x0fff),

@@ -13,7 +13,8 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use rustix::net::{AddressFamily, SocketType, socket};
 
 use super::counters::{AllowanceCount, WatchedInterface};
-use super::frame::{Ifindex, InterfaceKind};
+use super::frame::Ifindex;
+use super::netns::Abode;
 
 // linux/ethtool.h and linux/sockios.h.
 const SIOCETHTOOL: libc::Ioctl = 0x8946;
@@ -52,10 +53,18 @@ struct Limits {
 }
 
 impl Allowances {
+    /// Those of the network namespace that the calling thread is in; they are read from wherever it is then.
+    pub(super) fn here() -> Self {
+        let mut allowances = Self::default();
+        allowances.socket();
+        allowances
+    }
+
     /// What was dropped since the first call, at each of `interfaces`; those that are not named are forgotten. What cannot
     /// be read is not told.
     pub(super) fn read<'a>(
         &mut self,
+        abode: &Abode,
         interfaces: impl Iterator<Item = (Ifindex, &'a str)>,
     ) -> Vec<AllowanceCount> {
         let mut before = std::mem::take(&mut self.known);
@@ -64,10 +73,12 @@ impl Allowances {
             let Some(socket) = self.socket() else { return counts };
             let mut limits = match before.remove(&ifindex) {
                 Some(known) => known,
-                None => Limits::find(socket, name),
+                None => Limits::find(socket, abode.inner(name)),
             };
             if let Some(limits) = &mut limits {
-                counts.extend(limits.read(socket, name));
+                let mut read = limits.read(socket, abode.inner(name));
+                read.iter_mut().for_each(|count| name.clone_into(&mut count.interface));
+                counts.extend(read);
             }
             self.known.insert(ifindex, limits);
         }
@@ -135,7 +146,7 @@ impl Limits {
 
 /// The interfaces whose limits matter: those that packets leave the machine by.
 pub(super) fn uplinks(interfaces: &[WatchedInterface]) -> impl Iterator<Item = (Ifindex, &str)> {
-    let uplinks = interfaces.iter().filter(|interface| interface.kind == InterfaceKind::Uplink);
+    let uplinks = interfaces.iter().filter(|interface| interface.kind.is_way_out());
     uplinks.map(|interface| (interface.ifindex, interface.name.as_str()))
 }
 
@@ -342,10 +353,10 @@ mod tests {
     fn an_interface_without_limits_is_asked_once() {
         let mut allowances = Allowances::default();
         for _ in 0..2 {
-            assert_eq!(allowances.read([(Ifindex(1), "lo")].into_iter()), []);
+            assert_eq!(allowances.read(&Abode::default(), [(Ifindex(1), "lo")].into_iter()), []);
             assert!(matches!(allowances.known.get(&Ifindex(1)), Some(None)));
         }
-        assert_eq!(allowances.read(std::iter::empty()), []);
+        assert_eq!(allowances.read(&Abode::default(), std::iter::empty()), []);
         assert!(allowances.known.is_empty());
         assert!(statistics("no such interface").is_err());
         assert!(statistics("lo").is_err_and(|error| error.raw_os_error() == Some(libc::EOPNOTSUPP)));

@@ -39,7 +39,8 @@ impl std::ops::Add<Duration> for Timestamp {
     }
 }
 
-/// The kernel's number of an interface.
+/// The kernel's number of an interface; in a network namespace that was entered, one of our own
+/// ([`Numbers`](super::netns::Numbers)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Ifindex(pub u32);
 
@@ -71,11 +72,13 @@ pub enum InterfaceKind {
     Uplink,
     /// `lo`.
     Loopback,
+    /// In a network namespace that was entered: its own way out, behind which no pod stands.
+    Inside,
 }
 
 impl InterfaceKind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Pod, Self::Uplink, Self::Loopback];
+    pub const ALL: [Self; 4] = [Self::Pod, Self::Uplink, Self::Loopback, Self::Inside];
 
     /// As it stands in recordings.
     pub const fn as_str(self) -> &'static str {
@@ -83,7 +86,13 @@ impl InterfaceKind {
             Self::Pod => "pod",
             Self::Uplink => "uplink",
             Self::Loopback => "loopback",
+            Self::Inside => "inside",
         }
+    }
+
+    /// A way out of a machine or of a workload, which may be an ENI: what leaves by it counts against its limits.
+    pub const fn is_way_out(self) -> bool {
+        matches!(self, Self::Uplink | Self::Inside)
     }
 }
 
@@ -100,6 +109,13 @@ pub struct Place {
     pub local_socket: Option<bool>,
     /// The cgroup of that process, more exactly of its socket; `None` where the source cannot tell.
     pub cgroup: Option<CgroupId>,
+}
+
+impl Place {
+    /// Does all that is seen here belong to one workload: behind a pod's interface, or inside a namespace that was entered?
+    pub fn is_of_workload(&self) -> bool {
+        self.kind == InterfaceKind::Pod || self.ifindex.is_entered()
+    }
 }
 
 /// How a frame's bytes begin.

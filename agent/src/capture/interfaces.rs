@@ -37,6 +37,8 @@ pub struct Link {
     pub up: bool,
     /// A veth or netkit whose other end is in another network namespace.
     pub peer_elsewhere: bool,
+    /// A veth or netkit, wherever its other end is.
+    pub pair: bool,
     /// A bridge, whose ports are pods.
     pub bridge: bool,
     /// A network card or its virtual function: no software kind.
@@ -77,6 +79,11 @@ impl Selection {
 }
 
 impl Selection {
+    /// Only interfaces that were named, without pattern characters: none that comes later is wanted.
+    pub fn is_fixed(&self) -> bool {
+        matches!(self, Self::Named(names) if !names.iter().any(|name| is_pattern(name)))
+    }
+
     /// One interface by its name, without pattern characters?
     pub fn is_one_name(&self) -> bool {
         matches!(self, Self::Named(names) if matches!(names.as_slice(), [name] if !is_pattern(name)))
@@ -131,6 +138,8 @@ pub struct Changes {
 /// The interfaces of this network namespace that are to be watched.
 pub struct Interfaces {
     selection: Selection,
+    /// The namespace was entered: it is a workload's, and no node's.
+    inside: bool,
     requests: Netlink,
     notices: Netlink,
     default_routes: HashSet<u32>,
@@ -153,8 +162,18 @@ impl Interfaces {
     ///
     /// A name without pattern characters that no interface has.
     pub fn find(selection: Selection) -> Result<Self, InterfacesError> {
+        Self::list_all(selection, false)
+    }
+
+    /// Lists what there is in a namespace that the calling thread has entered: all of it is a workload's.
+    pub(super) fn find_inside() -> Result<Self, InterfacesError> {
+        Self::list_all(Selection::Any, true)
+    }
+
+    fn list_all(selection: Selection, inside: bool) -> Result<Self, InterfacesError> {
         let mut interfaces = Self {
             selection,
+            inside,
             // Hear first, list then: nothing that appears in between is missed.
             notices: Netlink::links().map_err(InterfacesError::Netlink)?,
             requests: Netlink::new().map_err(InterfacesError::Netlink)?,
@@ -165,6 +184,11 @@ impl Interfaces {
         let links = interfaces.list()?;
         interfaces.check_names(&links)?;
         Ok(interfaces)
+    }
+
+    /// May others be watched later?
+    pub(super) fn follow(&self) -> bool {
+        !self.selection.is_fixed()
     }
 
     /// What is watched now.
@@ -285,7 +309,11 @@ impl Interfaces {
     /// Is this link to be watched, and as what?
     fn judge(&self, link: &Link) -> Option<(InterfaceKind, &'static str)> {
         link.link_type?;
-        let (kind, reason) = classify(link, self.default_routes.contains(&link.ifindex.0));
+        let default_route = self.default_routes.contains(&link.ifindex.0);
+        if self.inside {
+            return classify_inside(link, default_route);
+        }
+        let (kind, reason) = classify(link, default_route);
         match &self.selection {
             Selection::Any => kind.map(|kind| (kind, reason)),
             Selection::Named(names) => {
@@ -375,6 +403,22 @@ fn classify(link: &Link, default_route: bool) -> (Option<InterfaceKind>, &'stati
     }
 }
 
+/// As [`classify`], in a namespace that was entered. A container may hold containers, whose interfaces are named as a CNI
+/// names them; what else is up is the workload's own, whatever its kind.
+fn classify_inside(link: &Link, default_route: bool) -> Option<(InterfaceKind, &'static str)> {
+    if link.loopback {
+        Some((InterfaceKind::Loopback, "the workload's own queries to a resolver on it"))
+    } else if default_route {
+        Some((InterfaceKind::Inside, "inside: the workload's default route leaves by it"))
+    } else if has_pod_name(&link.name) {
+        Some((InterfaceKind::Pod, "pod: named as a CNI names the host side of a pod"))
+    } else if link.up && !link.bridge {
+        Some((InterfaceKind::Inside, "inside: the workload's own"))
+    } else {
+        None
+    }
+}
+
 fn has_pod_name(name: &str) -> bool {
     if NOT_PODS.contains(&name) {
         return false;
@@ -400,6 +444,7 @@ fn link_of(message: &LinkMessage) -> Link {
         loopback: message.header.flags.contains(LinkFlags::Loopback),
         up: message.header.flags.contains(LinkFlags::Up),
         peer_elsewhere: false,
+        pair: false,
         bridge: false,
         hardware: message.header.link_layer_type == LinkLayerType::Ether,
         hardware_address: None,
@@ -424,6 +469,7 @@ fn link_of(message: &LinkMessage) -> Link {
         }
     }
     link.peer_elsewhere = pair && elsewhere;
+    link.pair = pair;
     link
 }
 
@@ -454,6 +500,7 @@ mod tests {
             loopback: name == "lo",
             up: true,
             peer_elsewhere: false,
+            pair: false,
             bridge: false,
             hardware: false,
             hardware_address: None,
@@ -478,6 +525,18 @@ mod tests {
         assert_eq!(classify(&Link { hardware: true, ..link("ens5") }, false).0, Some(InterfaceKind::Uplink));
         assert_eq!(classify(&link("lo"), true).0, Some(InterfaceKind::Loopback));
         assert_eq!(classify(&Link { peer_elsewhere: true, ..link("x0") }, false).0, Some(InterfaceKind::Pod));
+    }
+
+    #[test]
+    fn inside_a_namespace_what_is_up_is_the_workloads() {
+        let kind = |link: &Link, default_route| classify_inside(link, default_route).map(|(kind, _)| kind);
+        assert_eq!(kind(&link("lo"), false), Some(InterfaceKind::Loopback));
+        assert_eq!(kind(&link("eth0"), false), Some(InterfaceKind::Inside));
+        assert_eq!(kind(&link("veth0"), true), Some(InterfaceKind::Inside));
+        assert_eq!(kind(&link("veth0"), false), Some(InterfaceKind::Pod));
+        assert_eq!(kind(&Link { up: false, ..link("sit0") }, false), None);
+        assert_eq!(kind(&Link { bridge: true, ..link("br0") }, false), None);
+        assert_eq!(kind(&Link { bridge: true, ..link("br0") }, true), Some(InterfaceKind::Inside));
     }
 
     #[test]

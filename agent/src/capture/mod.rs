@@ -14,9 +14,12 @@ pub mod file;
 pub mod frame;
 pub mod interfaces;
 pub(crate) mod linklocal;
+pub mod live;
 pub mod namespaces;
 mod netlink;
+pub mod netns;
 pub mod packet_socket;
+pub mod privileges;
 pub mod recorded;
 pub mod vantage;
 pub mod vpc;
@@ -30,14 +33,15 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::thread::CapabilitySet;
 use thiserror::Error;
 
 use counters::CaptureCounters;
-use ebpf::EbpfSource;
 use file::{PcapFileError, PcapFileSource};
 use frame::{Frame, Ifindex, Timestamp};
-use interfaces::{Interfaces, InterfacesError, Selection};
-use packet_socket::PacketSocketSource;
+use interfaces::{InterfacesError, Selection};
+pub use live::{Gate, LiveSource};
+use netns::{NetnsError, NetnsRef, Numbers};
 use recorded::InterfaceNames;
 
 use crate::identity::facts::Fact;
@@ -68,8 +72,10 @@ pub enum AttachMethod {
 /// What a live source is told.
 #[derive(Clone, Debug)]
 pub struct LiveConfig {
-    /// Which interfaces.
+    /// Which interfaces of the own network namespace.
     pub selection: Selection,
+    /// Network namespaces to enter, of which all interfaces that are up are watched.
+    pub netns: Vec<NetnsRef>,
     /// Which source.
     pub capture: CaptureMethod,
     /// Which hooks.
@@ -94,6 +100,9 @@ pub enum CaptureError {
     /// Something around the programs failed.
     #[error("failed to prepare the eBPF capture")]
     Attach(#[source] io::Error),
+    /// A network namespace could not be entered.
+    #[error(transparent)]
+    Netns(NetnsError),
     /// The packet socket could not be opened.
     #[error("{}", socket_message(.0))]
     PacketSocket(io::Error),
@@ -139,8 +148,8 @@ fn socket_message(error: &io::Error) -> String {
 /// Knows the names of interfaces.
 #[derive(Clone, Debug)]
 pub enum Namer {
-    /// Of this machine, now.
-    Kernel,
+    /// Of this machine, now; those in other namespaces have numbers of their own.
+    Kernel(Numbers),
     /// Of the machine where a file was recorded; the kernel here knows others by these numbers.
     File(InterfaceNames),
 }
@@ -149,7 +158,8 @@ impl Namer {
     /// The name of an interface; `None` once it is gone, or where a file does not tell.
     pub fn name_of(&self, ifindex: Ifindex) -> Option<String> {
         match self {
-            Self::Kernel => interfaces::name_of(ifindex),
+            Self::Kernel(numbers) if ifindex.is_entered() => numbers.name_of(ifindex),
+            Self::Kernel(_) => interfaces::name_of(ifindex),
             Self::File(names) => names.get(ifindex),
         }
     }
@@ -166,12 +176,10 @@ pub enum Drained {
     Ended,
 }
 
-/// One of the three sources.
+/// A source of frames.
 pub enum Source {
-    /// The kernel half.
-    Ebpf(Box<EbpfSource>),
-    /// A packet socket.
-    Packet(Box<PacketSocketSource>),
+    /// This machine: the kernel half, or a packet socket.
+    Live(Box<LiveSource>),
     /// A file.
     File(Box<PcapFileSource>),
 }
@@ -180,23 +188,52 @@ impl Source {
     /// Opens the live source that `config` asks for, and tells why it is not the one preferred. Attaching goes on behind
     /// it: [`Source::first_round`].
     pub fn live(config: &LiveConfig) -> Result<(Self, Option<String>), CaptureError> {
-        let interfaces = Interfaces::find(config.selection.clone())?;
-        let mut refusal = None;
-        if config.capture != CaptureMethod::Packet {
-            match EbpfSource::open(config, interfaces) {
-                Ok(source) => return Ok((Self::Ebpf(Box::new(source)), None)),
-                Err(error) if config.capture == CaptureMethod::Ebpf => return Err(error),
-                Err(error) => refusal = Some(error),
-            }
+        LiveSource::open(config).map(|(source, note)| (Self::Live(Box::new(source)), note))
+    }
+
+    /// Enters a network namespace and captures there too, as [`LiveSource::enter`] tells.
+    pub fn enter(&mut self, netns: &NetnsRef, label: &str) -> Result<String, NetnsError> {
+        match self {
+            Self::Live(source) => source.enter(netns, label),
+            Self::File(_) => Err(NetnsError::File(netns.clone())),
         }
-        let interfaces = Interfaces::find(config.selection.clone())?;
-        match (PacketSocketSource::open(config, interfaces), refusal) {
-            (Ok(source), refusal) => {
-                let note = refusal.map(|error| format!("no eBPF here, so a packet socket is used: {error}"));
-                Ok((Self::Packet(Box::new(source)), note))
-            }
-            // Neither works: the reason of the preferred one is the one to act on.
-            (Err(_), Some(error)) | (Err(error), None) => Err(error),
+    }
+
+    /// Leaves the namespace of that label, as [`LiveSource::leave`] tells.
+    pub fn leave(&mut self, label: &str) -> bool {
+        match self {
+            Self::Live(source) => source.leave(label),
+            Self::File(_) => false,
+        }
+    }
+
+    /// Are all pods, uplinks and `lo` of this machine watched, rather than what somebody named?
+    pub fn watches_any(&self) -> bool {
+        matches!(self, Self::Live(source) if source.watches_any())
+    }
+
+    /// Lets others enter and leave namespaces while this source runs; `None` for a file, which has none.
+    ///
+    /// # Errors
+    ///
+    /// No thread could be started.
+    pub fn gate(&mut self) -> io::Result<Option<Gate>> {
+        match self {
+            Self::Live(source) => source.gate().map(Some),
+            Self::File(_) => Ok(None),
+        }
+    }
+
+    /// Gives up all privileges of the calling thread and of the captures' own but `kept` and those that are still needed,
+    /// and gives these; `None` for a file. To be called once everything is attached, by the thread that drains.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's; more may have been kept.
+    pub fn shed(&mut self, kept: CapabilitySet) -> io::Result<Option<CapabilitySet>> {
+        match self {
+            Self::Live(source) => source.shed(kept).map(Some),
+            Self::File(_) => Ok(None),
         }
     }
 
@@ -204,8 +241,7 @@ impl Source {
     /// for a file.
     pub fn first_round(&self) -> Option<(Duration, Option<String>)> {
         match self {
-            Self::Ebpf(source) => source.first_round(),
-            Self::Packet(_) => Some((Duration::ZERO, None)),
+            Self::Live(source) => source.first_round(),
             Self::File(_) => None,
         }
     }
@@ -222,27 +258,26 @@ impl Source {
 
     /// Waits until something is to be read, `wake` is readable or the time is over.
     pub fn wait(&self, wake: BorrowedFd<'_>, longest: Duration) {
-        let own = match self {
-            Self::Ebpf(source) => Some(source.fd()),
-            Self::Packet(source) => Some(source.fd()),
+        let mut fds: Vec<PollFd<'_>> = Vec::new();
+        match self {
+            Self::Live(source) => {
+                fds.extend(source.fds().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+            }
             Self::File(source) => match source.fd() {
-                Some(fd) => Some(fd),
+                Some(fd) => fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN)),
                 None => return,
             },
-        };
-        let mut fds: Vec<PollFd<'_>> =
-            own.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+        }
         fds.push(PollFd::from_borrowed_fd(wake, PollFlags::IN));
         let longest = Timespec { tv_sec: longest.as_secs() as i64, tv_nsec: longest.subsec_nanos().into() };
         // An interrupted wait is only a look too early.
         let _ = poll(&mut fds, Some(&longest));
     }
 
-    /// Delivers up to `most` frames.
+    /// Delivers up to `most` frames, of each namespace that is watched.
     pub fn drain(&mut self, most: usize, deliver: &mut dyn FnMut(&Frame<'_>)) -> Drained {
         match self {
-            Self::Ebpf(source) => source.drain(most, deliver),
-            Self::Packet(source) => source.drain(most, deliver),
+            Self::Live(source) => source.drain(most, deliver),
             Self::File(source) => source.drain(most, deliver),
         }
     }
@@ -251,15 +286,14 @@ impl Source {
     pub fn trouble(&self) -> Vec<String> {
         match self {
             Self::File(source) => source.trouble(),
-            Self::Ebpf(_) | Self::Packet(_) => Vec::new(),
+            Self::Live(_) => Vec::new(),
         }
     }
 
     /// The time now by the clock of the frames; `None` for a file, whose frames are its clock.
     pub fn now(&self) -> Option<Timestamp> {
         match self {
-            Self::Ebpf(source) => Some(source.now()),
-            Self::Packet(source) => Some(source.now()),
+            Self::Live(source) => Some(source.now()),
             Self::File(_) => None,
         }
     }
@@ -267,8 +301,7 @@ impl Source {
     /// The source's own counters, or those that a recording holds; `None` for another file.
     pub fn counters(&mut self) -> Option<CaptureCounters> {
         match self {
-            Self::Ebpf(source) => Some(source.counters()),
-            Self::Packet(source) => Some(source.counters()),
+            Self::Live(source) => Some(source.counters()),
             Self::File(source) => source.recorded().counters(),
         }
     }
@@ -277,7 +310,7 @@ impl Source {
     /// and a live source.
     pub fn take_reading(&mut self) -> Option<(Timestamp, CaptureCounters)> {
         match self {
-            Self::Ebpf(_) | Self::Packet(_) => None,
+            Self::Live(_) => None,
             Self::File(source) => source.take_reading(),
         }
     }
@@ -286,7 +319,7 @@ impl Source {
     /// file and a live source.
     pub fn take_facts(&mut self) -> VecDeque<(Timestamp, Fact)> {
         match self {
-            Self::Ebpf(_) | Self::Packet(_) => VecDeque::new(),
+            Self::Live(_) => VecDeque::new(),
             Self::File(source) => source.take_facts(),
         }
     }
@@ -294,7 +327,7 @@ impl Source {
     /// Until when a recording was made, as far as it was read; `None` for another file and a live source.
     pub fn recorded_until(&self) -> Option<Timestamp> {
         match self {
-            Self::Ebpf(_) | Self::Packet(_) => None,
+            Self::Live(_) => None,
             Self::File(source) => source.recorded().latest(),
         }
     }
@@ -302,8 +335,7 @@ impl Source {
     /// Counts packets to this VPC resolver as link-local too, from now on; a file's are those that it says.
     pub fn add_vpc_resolver(&mut self, address: IpAddr) {
         match self {
-            Self::Ebpf(source) => source.add_vpc_resolver(address),
-            Self::Packet(source) => source.add_vpc_resolver(address),
+            Self::Live(source) => source.add_vpc_resolver(address),
             Self::File(_) => {}
         }
     }
@@ -311,7 +343,7 @@ impl Source {
     /// Who knows the names of the interfaces: the kernel, or the file alone.
     pub fn namer(&self) -> Namer {
         match self {
-            Self::Ebpf(_) | Self::Packet(_) => Namer::Kernel,
+            Self::Live(source) => Namer::Kernel(source.numbers()),
             Self::File(source) => Namer::File(source.recorded().names()),
         }
     }
@@ -319,8 +351,7 @@ impl Source {
     /// Lets go of the interfaces; what was captured before can still be drained.
     pub fn detach(&mut self) {
         match self {
-            Self::Ebpf(source) => source.detach(),
-            Self::Packet(source) => source.detach(),
+            Self::Live(source) => source.detach(),
             Self::File(_) => {}
         }
     }

@@ -14,6 +14,7 @@ use super::counters::{CaptureCounters, DropReason, Method, WatchedInterface};
 use super::ethtool::{Allowances, uplinks};
 use super::frame::{Direction, Frame, Ifindex, InterfaceKind, LinkType, Place, Timestamp};
 use super::interfaces::{Interfaces, Watched};
+use super::netns::Abode;
 use super::vantage::Vantage;
 use super::{CaptureError, Drained, LiveConfig, vpc};
 use crate::maps::Set;
@@ -30,7 +31,10 @@ const TP_STATUS_VLAN_VALID: u32 = 1 << 4;
 pub struct PacketSocketSource {
     socket: OwnedFd,
     interfaces: Interfaces,
-    kinds: HashMap<u32, (InterfaceKind, String)>,
+    /// By the kernel's number, with the number for those outside.
+    kinds: HashMap<u32, (Ifindex, InterfaceKind)>,
+    /// Whose interfaces these are.
+    abode: Abode,
     /// The one interface that was asked for by its name: the socket listens to it alone.
     only: bool,
     buffer: Vec<u8>,
@@ -44,8 +48,17 @@ pub struct PacketSocketSource {
 impl PacketSocketSource {
     /// Opens the socket, filter first.
     pub fn open(config: &LiveConfig, interfaces: Interfaces) -> Result<Self, CaptureError> {
+        Self::open_in(config, interfaces, Abode::default())
+    }
+
+    /// As [`PacketSocketSource::open`], in a namespace that the calling thread has entered.
+    pub(super) fn open_inside(config: &LiveConfig, abode: Abode) -> Result<Self, CaptureError> {
+        Self::open_in(config, Interfaces::find_inside()?, abode)
+    }
+
+    fn open_in(config: &LiveConfig, interfaces: Interfaces, abode: Abode) -> Result<Self, CaptureError> {
         let socket = open_socket(&config.ports, config.ring_bytes).map_err(CaptureError::PacketSocket)?;
-        let only = config.selection.is_one_name();
+        let only = !abode.is_entered() && config.selection.is_one_name();
         let mut source = Self {
             socket,
             kinds: HashMap::new(),
@@ -54,8 +67,9 @@ impl PacketSocketSource {
             buffer: vec![0; LARGEST_FRAME],
             received: 0,
             dropped: 0,
-            allowances: Allowances::default(),
-            vpc_resolvers: vpc::Resolvers::find(&config.vpc_resolvers),
+            allowances: Allowances::here(),
+            vpc_resolvers: vpc::Resolvers::of(&config.vpc_resolvers, abode.is_entered()),
+            abode,
             detached: false,
         };
         let watched: Vec<Watched> = source.interfaces.watched().cloned().collect();
@@ -93,7 +107,7 @@ impl PacketSocketSource {
         }
         for _ in 0..most {
             let Ok(Some(received)) = receive(&self.socket, &mut self.buffer) else { return Drained::Empty };
-            let Some((kind, _)) = self.kinds.get(&received.ifindex) else { continue };
+            let Some((ifindex, kind)) = self.kinds.get(&received.ifindex) else { continue };
             // On `lo` every packet passes twice; the first time is enough.
             if *kind == InterfaceKind::Loopback && received.direction == Direction::Ingress {
                 continue;
@@ -101,7 +115,7 @@ impl PacketSocketSource {
             deliver(&Frame {
                 time: received.time.unwrap_or_else(|| self.now()),
                 place: Some(Place {
-                    ifindex: Ifindex(received.ifindex),
+                    ifindex: *ifindex,
                     kind: *kind,
                     direction: received.direction,
                     local_socket: None,
@@ -123,8 +137,8 @@ impl PacketSocketSource {
             self.dropped += dropped;
         }
         let interfaces = self.interfaces.watched().map(|watched| WatchedInterface {
-            ifindex: watched.link.ifindex,
-            name: watched.link.name.clone(),
+            ifindex: self.abode.number(watched.link.ifindex.0),
+            name: self.abode.name(watched.link.ifindex.0, &watched.link.name),
             kind: watched.kind,
             method: Method::PacketSocket,
             hooks: 1,
@@ -133,12 +147,22 @@ impl PacketSocketSource {
         CaptureCounters {
             seen: self.received,
             vpc_resolvers: self.vpc_resolvers.all(),
-            allowances: self.allowances.read(uplinks(&interfaces)),
+            allowances: self.allowances.read(&self.abode, uplinks(&interfaces)),
             // The kernel does not say whose packet it dropped.
             drops: BTreeMap::from([((Vantage::Unknown, DropReason::SocketFull), self.dropped)]),
             interfaces,
             ..CaptureCounters::default()
         }
+    }
+
+    /// Whose interfaces these are.
+    pub(super) fn abode(&self) -> &Abode {
+        &self.abode
+    }
+
+    /// The addresses that count as the VPC's resolver beside the well-known ones.
+    pub(super) fn vpc_resolvers(&self) -> Vec<IpAddr> {
+        self.vpc_resolvers.all()
     }
 
     /// Lets no more frames in; those that wait can still be drained.
@@ -152,7 +176,8 @@ impl PacketSocketSource {
     fn enter(&mut self, watched: Vec<Watched>) -> io::Result<()> {
         for watched in watched {
             let ifindex = watched.link.ifindex.0;
-            self.kinds.insert(ifindex, (watched.kind, watched.link.name));
+            self.abode.name(ifindex, &watched.link.name);
+            self.kinds.insert(ifindex, (self.abode.number(ifindex), watched.kind));
             if self.only {
                 bind(&self.socket, ifindex)?;
             }

@@ -44,7 +44,8 @@ pub enum Verdict {
 /// At a pod's interface a query that comes in, or a response that goes out to it, is seen from the client's side, and the
 /// reverse from the server's: a CoreDNS pod is both. What a process of the node sends is seen from its side at the first
 /// hook that it passes: on `lo`, or on an uplink where the packet still has its socket (forwarded packets have none, as
-/// `bpf_get_socket_cookie` tells). All else on an uplink is on its way.
+/// `bpf_get_socket_cookie` tells). All else on an uplink is on its way. Inside a namespace that was entered a workload's own
+/// interface shows it from within: what leaves is its query or its response.
 ///
 /// `to_server`: the destination port is the server's. On `lo` only egress is read, so its direction says nothing.
 pub fn judge(place: Option<&Place>, to_server: bool) -> Verdict {
@@ -55,6 +56,9 @@ pub fn judge(place: Option<&Place>, to_server: bool) -> Verdict {
             Vantage::Client
         }
         (InterfaceKind::Pod, _, _) => Vantage::Server,
+        (InterfaceKind::Inside, Direction::Egress, true)
+        | (InterfaceKind::Inside, Direction::Ingress, false) => Vantage::Client,
+        (InterfaceKind::Inside, _, _) => Vantage::Server,
         (InterfaceKind::Uplink, Direction::Egress, true) => match place.local_socket {
             Some(true) => Vantage::Client,
             Some(false) => Vantage::Uplink,
@@ -105,6 +109,18 @@ mod tests {
         check(InterfaceKind::Uplink, Egress, None, true, Verdict::NodeOrUplink);
         check(InterfaceKind::Uplink, Ingress, None, false, Verdict::NodeOrUplink);
         check(InterfaceKind::Uplink, Ingress, None, true, Verdict::Certain(Vantage::Uplink));
+    }
+
+    #[test]
+    fn inside_a_namespace_the_directions_are_those_of_the_workload() {
+        use Direction::{Egress, Ingress};
+        let [client, server] = [Vantage::Client, Vantage::Server].map(Verdict::Certain);
+        for socket in [None, Some(true)] {
+            check(InterfaceKind::Inside, Egress, socket, true, client);
+            check(InterfaceKind::Inside, Ingress, socket, false, client);
+            check(InterfaceKind::Inside, Ingress, socket, true, server);
+            check(InterfaceKind::Inside, Egress, socket, false, server);
+        }
     }
 
     #[test]

@@ -36,6 +36,15 @@ impl Resolvers {
         Self { configured: configured.to_vec(), guessed: find(), told: Vec::new() }
     }
 
+    /// As [`Resolvers::find`]; with `told`, `configured` ones alone: they come from a capture that has asked already.
+    pub(super) fn of(configured: &[IpAddr], told: bool) -> Self {
+        if told {
+            Self { configured: configured.to_vec(), ..Self::default() }
+        } else {
+            Self::find(configured)
+        }
+    }
+
     /// One that the VPC's own blocks tell. The first of them takes the place of all guesses.
     pub(super) fn tell(&mut self, address: IpAddr) {
         if !self.told.contains(&address) {

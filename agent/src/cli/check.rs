@@ -27,13 +27,12 @@ pub(super) fn run(args: &LiveArgs) -> Result<ExitCode> {
     say!(out, "kernel         {}", findings.kernel);
     say!(out, "BTF            {}", yes(findings.btf));
     say!(out, "tcx            {}", yes(findings.tcx));
-    let have: Vec<&str> =
-        findings.capabilities.iter().filter(|(_, have)| *have).map(|(name, _)| *name).collect();
-    let lack: Vec<&str> =
-        findings.capabilities.iter().filter(|(_, have)| !*have).map(|(name, _)| *name).collect();
-    say!(out, "capabilities   {}", if have.is_empty() { "none".to_owned() } else { have.join(" ") });
-    if !lack.is_empty() {
-        say!(out, "               without {}", lack.join(" "));
+    for (number, (capability, have)) in findings.capabilities.iter().enumerate() {
+        let heading = if number == 0 { "capabilities" } else { "" };
+        say!(out, "{heading:<13}  {:<20} {:<3}  {}", capability.name, yes(*have), capability.what_for);
+        if !*have {
+            say!(out, "{:<40}without: {}", "", capability.without);
+        }
     }
     let verdict = |result: &Result<(), crate::capture::CaptureError>| match result {
         Ok(()) => "yes: loaded and let go again".to_owned(),
@@ -49,8 +48,14 @@ pub(super) fn run(args: &LiveArgs) -> Result<ExitCode> {
         heading = "";
     }
     say!(out);
-    say!(out, "{} interfaces would be watched by -i {}:", findings.interfaces.len(), config.selection);
-    let width = findings.interfaces.iter().map(|hooks| hooks.watched.link.name.len()).max().unwrap_or(0);
+    let labels: String = config.netns.iter().map(|netns| format!(" --netns {}", netns.label())).collect();
+    say!(
+        out,
+        "{} interfaces would be watched by -i {}{labels}:",
+        findings.interfaces.len(),
+        config.selection
+    );
+    let width = findings.interfaces.iter().map(|hooks| hooks.name.len()).max().unwrap_or(0);
     for hooks in &findings.interfaces {
         add_interface(&mut out, hooks, width);
     }
@@ -68,7 +73,7 @@ pub(super) fn run(args: &LiveArgs) -> Result<ExitCode> {
 fn add_interface(out: &mut String, hooks: &Hooks, width: usize) {
     let link = &hooks.watched.link;
     let state = if link.up { "" } else { " (down)" };
-    say!(out, "  {:<width$}  {}{state}", link.name, hooks.watched.reason);
+    say!(out, "  {:<width$}  {}{state}", hooks.name, hooks.watched.reason);
     for program in &hooks.programs {
         say!(out, "  {:<width$}    already on the hook: {program}", "");
     }

@@ -117,6 +117,10 @@ impl Screen for Listener<'_> {
         Ok(())
     }
 
+    fn notice(&mut self, line: &str) {
+        tell!("{line}");
+    }
+
     fn attached(&mut self, took: Duration, error: Option<String>, counters: &CaptureCounters) {
         tell_attached(&self.args.live, took, error, counters, &self.names);
         tell!("the report comes in {:.0} s; Ctrl-C ends it early", self.args.longest.as_secs_f64());

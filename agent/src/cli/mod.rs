@@ -34,6 +34,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::capture::file::shown;
 use crate::capture::interfaces::Selection;
+use crate::capture::netns::NetnsRef;
 use crate::capture::{AttachMethod, CaptureMethod, LiveConfig};
 use crate::correlate::Limits;
 use crate::correlate::resolv_conf::{ResolvConf, SearchSource};
@@ -89,6 +90,9 @@ pub(crate) struct LiveArgs {
     /// Interface or shell pattern; may be given several times [default: any = pods, uplinks and lo]
     #[arg(short, long = "interface", value_name = "NAME")]
     interfaces: Vec<String>,
+    /// Network namespace to enter and watch too, by a process in it or by its path (/run/netns/NAME); may be given several times
+    #[arg(long, value_name = "PID|PATH")]
+    netns: Vec<NetnsRef>,
     /// Port of DNS servers; may be given several times
     #[arg(long = "port", value_name = "PORT", default_value = "53", value_parser = clap::value_parser!(u16).range(1..))]
     ports: Vec<u16>,
@@ -163,7 +167,7 @@ struct WatchArgs {
     #[command(flatten)]
     judge: JudgeArgs,
     /// Read packets from a file (pcap or pcapng, also gzip or zstd; - is standard input) instead of the node's interfaces
-    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["interfaces", "capture", "attach", "ring", "longest"])]
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["interfaces", "netns", "capture", "attach", "ring", "longest"])]
     read: Option<PathBuf>,
     #[command(flatten)]
     record: record::RecordArgs,
@@ -219,7 +223,7 @@ struct DiagnoseArgs {
     #[command(flatten)]
     judge: JudgeArgs,
     /// Read packets from a file (pcap or pcapng, also gzip or zstd; - is standard input) instead of the node's interfaces
-    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["interfaces", "capture", "attach", "ring", "longest"])]
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["interfaces", "netns", "capture", "attach", "ring", "longest"])]
     read: Option<PathBuf>,
     /// Capture for this time; Ctrl-C ends it early
     #[arg(long = "for", value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
@@ -376,6 +380,7 @@ impl LiveArgs {
     fn config(&self) -> LiveConfig {
         LiveConfig {
             selection: Selection::new(&self.interfaces),
+            netns: self.netns.clone(),
             capture: match self.capture {
                 CaptureArg::Auto => CaptureMethod::Auto,
                 CaptureArg::Ebpf => CaptureMethod::Ebpf,

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use jiff::tz::TimeZone;
+use rustix::thread::CapabilitySet;
 use tokio::sync::oneshot;
 
 use super::watch::{learn_fact, learn_names, open_live, tell_attached};
@@ -18,6 +19,7 @@ use crate::capture::Namer;
 use crate::capture::counters::CaptureCounters;
 use crate::capture::ebpf::kernel;
 use crate::capture::frame::Timestamp;
+use crate::capture::privileges;
 use crate::engine::{Engine, Report};
 use crate::export::findings::text::FindingLines;
 use crate::export::http;
@@ -82,6 +84,10 @@ impl Server {
         let thread = std::thread::Builder::new()
             .name("http".into())
             .spawn(move || {
+                // The listener is open: nothing of this needs any.
+                if let Err(error) = privileges::keep(CapabilitySet::empty()) {
+                    tell!("nslookout: the HTTP server keeps its privileges: {error}");
+                }
                 let shutdown = async move {
                     // A sender that is gone means the same as one that spoke.
                     let _ = stopped.await;
@@ -136,6 +142,14 @@ impl Screen for Agent {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+
+    fn shed(&mut self, kept: &str) {
+        tell!("privileges kept: {kept}");
+    }
+
+    fn notice(&mut self, line: &str) {
+        tell!("{line}");
     }
 
     fn attached(&mut self, took: Duration, error: Option<String>, counters: &CaptureCounters) {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use jiff::tz::TimeZone;
+use rustix::thread::CapabilitySet;
 
 use super::{LiveArgs, OutputArg, SummaryArg, WatchArgs, WhatArgs};
 use crate::capture::counters::{CaptureCounters, Method};
@@ -157,6 +158,7 @@ struct Terminal {
     left: Option<u64>,
     what: What,
     live: LiveArgs,
+    verbose: bool,
 }
 
 /// What a line is about.
@@ -262,6 +264,7 @@ impl Terminal {
             left: args.count,
             what: What::of(args.what),
             live: args.live.clone(),
+            verbose: args.verbose,
         }
     }
 
@@ -357,6 +360,21 @@ impl Screen for Terminal {
             recording.flush()?;
         }
         self.out.flush()
+    }
+
+    fn privileges(&self) -> CapabilitySet {
+        // The next file of a recording may lie in a folder of somebody else.
+        if self.recording.is_some() { CapabilitySet::DAC_OVERRIDE } else { CapabilitySet::empty() }
+    }
+
+    fn shed(&mut self, kept: &str) {
+        if self.verbose {
+            tell!("privileges kept: {kept}");
+        }
+    }
+
+    fn notice(&mut self, line: &str) {
+        tell!("{line}");
     }
 
     fn attached(&mut self, took: Duration, error: Option<String>, counters: &CaptureCounters) {

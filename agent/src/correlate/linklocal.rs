@@ -140,7 +140,7 @@ impl Rates {
             };
             for bucket in &count.recent {
                 match kind {
-                    InterfaceKind::Uplink => {
+                    InterfaceKind::Uplink | InterfaceKind::Inside => {
                         if service != LinkLocalService::Dns {
                             self.spending.beside_dns(Sender::Uplink, bucket.begin, bucket.egress);
                         }
@@ -162,7 +162,8 @@ impl Rates {
         }
         for allowance in &counters.allowances {
             if allowance.counter == LIMIT_COUNTER
-                && let Some((ifindex, InterfaceKind::Uplink)) = number_of(&allowance.interface)
+                && let Some((ifindex, kind)) = number_of(&allowance.interface)
+                && kind.is_way_out()
             {
                 self.exceeded(ifindex, allowance.packets, time);
             }
@@ -289,7 +290,7 @@ pub const LIMIT_COUNTER: &str = "linklocal_allowance_exceeded";
 fn egress_of(place: Option<&Place>, to_server: bool) -> Option<Egress> {
     let Some(place) = place else { return Some(Egress::File) };
     let outward = (place.direction == Direction::Egress) == to_server;
-    (place.kind == InterfaceKind::Uplink && outward).then_some(Egress::Interface(place.ifindex))
+    (place.kind.is_way_out() && outward).then_some(Egress::Interface(place.ifindex))
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::capture::frame::{Ifindex, InterfaceKind, Place, Timestamp};
+use crate::capture::frame::{Ifindex, Place, Timestamp};
 use crate::dns::{Edns, Header, Message, Query, Question, Response};
 use crate::packet::{Flow, Transport};
 
@@ -66,11 +66,11 @@ pub struct Observation {
     pub message: Message,
 }
 
-/// A client as it is told apart from all others: by its address, and at a pod's interface by that too, since pods in
+/// A client as it is told apart from all others: by its address, and at a workload's interface by that too, since those in
 /// different networks may share an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ClientId {
-    /// The pod's interface; `None` for the node itself and in a file that does not say.
+    /// The pod's interface, or the one inside an entered namespace; `None` for the node itself and in a file that does not say.
     pub interface: Option<Ifindex>,
     /// Its address.
     pub address: IpAddr,
@@ -79,8 +79,8 @@ pub struct ClientId {
 impl ClientId {
     /// The client with this address whose packets are seen there.
     pub fn at(place: Option<&Place>, address: IpAddr) -> Self {
-        let pod = place.filter(|place| place.kind == InterfaceKind::Pod);
-        Self { interface: pod.map(|place| place.ifindex), address }
+        let workload = place.filter(|place| place.is_of_workload());
+        Self { interface: workload.map(|place| place.ifindex), address }
     }
 }
 

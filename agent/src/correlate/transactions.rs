@@ -10,7 +10,7 @@ use hashlink::{DefaultHashBuilder, LinkedHashMap};
 
 use super::copies::{Copies, Sighting, WINDOW};
 use super::{Event, Limits, Observation, OrphanReason, Outcome, Parties, Sent, Stray, Transaction};
-use crate::capture::frame::{Ifindex, InterfaceKind, Place, Timestamp};
+use crate::capture::frame::{Ifindex, InterfaceKind, Timestamp};
 use crate::capture::vantage::{Vantage, Verdict, judge};
 use crate::dns::{Message, Query, Question, Response};
 use crate::maps::{Map, mix};
@@ -582,7 +582,7 @@ fn answers(response: &Response, question: Option<&Question>) -> bool {
 fn scope_of(parties: &Parties) -> Scope {
     match (parties.vantage, parties.place) {
         (Vantage::Unknown, _) | (_, None) => Scope::File,
-        (_, Some(Place { kind: InterfaceKind::Pod, ifindex, .. })) => Scope::Pod(ifindex),
+        (_, Some(place)) if place.is_of_workload() => Scope::Pod(place.ifindex),
         (Vantage::Client, _) => Scope::Node,
         _ => Scope::Uplinks,
     }

@@ -261,7 +261,7 @@ fn uplinks(writer: &mut Writer<'_>, live: &Live) -> fmt::Result {
         .counters
         .iter()
         .flat_map(|counters| &counters.linklocal)
-        .filter(|count| count.kind == InterfaceKind::Uplink)
+        .filter(|count| count.kind.is_way_out())
         .collect();
     let interfaces = || live.counters.iter().flat_map(|counters| &counters.interfaces);
     let eni = |name: &str| {
@@ -413,19 +413,14 @@ fn ledger(live: &Live) -> PacketCounts {
 }
 
 fn attachments(writer: &mut Writer<'_>, counters: &CaptureCounters) -> fmt::Result {
-    let label = |kind| match kind {
-        InterfaceKind::Pod => "pod",
-        InterfaceKind::Uplink => "uplink",
-        InterfaceKind::Loopback => "loopback",
-    };
     let mut attached: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for interface in &counters.interfaces {
-        *attached.entry((label(interface.kind), interface.method.as_str())).or_default() += 1;
+        *attached.entry((interface.kind.as_str(), interface.method.as_str())).or_default() += 1;
     }
     // Without any of a kind there is a 0, so that an alert has something to compare.
-    for kind in InterfaceKind::ALL {
+    for kind in [InterfaceKind::Pod, InterfaceKind::Uplink, InterfaceKind::Loopback] {
         if counters.interfaces.iter().all(|interface| interface.kind != kind) {
-            attached.insert((label(kind), "none"), 0);
+            attached.insert((kind.as_str(), "none"), 0);
         }
     }
     writer.gauge(

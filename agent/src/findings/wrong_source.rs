@@ -10,7 +10,6 @@ use super::remedies::{remedy, text};
 use super::{
     Confidence, Desk, Details, Detector, FindingId, RemedyPlace, Severity, Sighting, Strength, Subject,
 };
-use crate::capture::frame::InterfaceKind;
 use crate::correlate::fallback::Asked;
 use crate::correlate::{Event, OrphanReason, Stray};
 use crate::dns::Question;
@@ -31,7 +30,7 @@ impl Detector for WrongSource {
         let Event::Orphan { stray, reason: OrphanReason::NoQuery } = event else { return };
         let Stray { parties, response, time, echo } = stray;
         // What came to a pod may have passed the wire of a server on the same node before; it is no second sighting.
-        let at_pod = parties.place.is_some_and(|place| place.kind == InterfaceKind::Pod);
+        let at_pod = parties.place.is_some_and(|place| place.is_of_workload());
         let judged = parties.at_client() && parties.transport == Transport::Udp && (at_pod || !echo);
         let Some(question) = response.question.as_ref().filter(|_| judged) else { return };
         let asked = desk.context.ground.fallbacks.asked(parties.client, response.header.id, *time);

@@ -53,16 +53,17 @@ impl Directory {
         facts
     }
 
-    /// The task that has network interfaces of its own which the node does not see, with a process to enter it by.
-    pub fn to_enter(&self) -> impl Iterator<Item = (&Task, u32)> {
+    /// The task that has network interfaces of its own which the node does not see, and its namespace.
+    pub fn to_enter(&self) -> impl Iterator<Item = (&Task, &Namespace)> {
         let awsvpc = self.tasks.values().filter(|task| task.awsvpc);
         awsvpc.filter_map(|task| {
             let lives_in = |namespace: &&Namespace| {
                 let mut inhabitants = namespace.inhabitants.iter();
                 inhabitants.any(|inhabitant| container_of(&inhabitant.home).is_some_and(|id| task.has(id)))
             };
-            let namespace = self.namespaces.values().find(lives_in).filter(|namespace| !namespace.is_node)?;
-            Some((task, namespace.pid))
+            // While a container is set up its first process may still be in the node's.
+            let namespace = self.namespaces.values().filter(|place| !place.is_node).find(lives_in)?;
+            Some((task, namespace))
         })
     }
 
@@ -275,7 +276,7 @@ fn task_instance(task: &Task) -> (Whose, Instance) {
     let instance = Instance {
         id: InstanceId(task.arn.clone()),
         workload: Workload { namespace: "ecs".into(), kind: "task".into(), name: task.family.clone() },
-        name: task.arn.rsplit('/').next().unwrap_or(&task.arn).to_owned(),
+        name: task.id().to_owned(),
         containers: containers.collect(),
         resolver: None,
         dns: None::<PodDns>,
@@ -284,6 +285,11 @@ fn task_instance(task: &Task) -> (Whose, Instance) {
 }
 
 impl Task {
+    /// Its id: the last part of the ARN.
+    pub fn id(&self) -> &str {
+        self.arn.rsplit('/').next().unwrap_or(&self.arn)
+    }
+
     /// Is the container with this id a part of it?
     pub fn has(&self, container: &str) -> bool {
         self.containers.iter().any(|own| own.id == container)

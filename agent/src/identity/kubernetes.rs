@@ -22,6 +22,10 @@ use connect::Way;
 use error::Error;
 use watch::Watch;
 
+use rustix::thread::CapabilitySet;
+
+use crate::capture::privileges;
+
 /// Starts the thread that asks the API server; without one, this source says nothing unless it was asked for by name.
 pub(super) fn start(config: &IdentityConfig, teller: Teller) {
     let by_name = matches!(config.sources, Sources::These(_));
@@ -34,7 +38,12 @@ pub(super) fn start(config: &IdentityConfig, teller: Teller) {
     // Root's own kubeconfig may be there for other machines: what fails by it is told to those only who asked.
     let meant = by_name || config.node_name.is_some() || way != Way::Home;
     let watch = Watch::new(way, config.node_name.clone(), meant, teller.clone());
-    let thread = std::thread::Builder::new().name("kubernetes".into()).spawn(move || run(watch));
+    let work = move || {
+        // A kubeconfig may be another user's. What cannot be given up does no harm.
+        let _ = privileges::keep(CapabilitySet::DAC_READ_SEARCH);
+        run(watch);
+    };
+    let thread = std::thread::Builder::new().name("kubernetes".into()).spawn(work);
     if let Err(error) = thread {
         teller.tell(Statement::Silent(Source::Kubernetes, Error::Thread(error).to_string()));
     }

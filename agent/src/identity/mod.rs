@@ -26,10 +26,14 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
+use rustix::thread::CapabilitySet;
+
 use bell::Bell;
 use directory::Directory;
 use facts::{Fact, Source};
 use statement::Statement;
+
+use crate::capture::privileges;
 
 /// Where a source puts what it has to say.
 #[derive(Clone)]
@@ -48,6 +52,8 @@ pub struct Identity {
     directory: Directory,
     /// One for each source that can look sooner than it would.
     bells: Vec<Bell>,
+    privileges: CapabilitySet,
+    enters_tasks: bool,
 }
 
 /// Which sources are asked.
@@ -83,14 +89,37 @@ pub struct IdentityConfig {
 impl Identity {
     /// Asks nobody.
     pub fn none() -> Self {
-        Self { statements: channel().1, directory: Directory::default(), bells: Vec::new() }
+        Self {
+            statements: channel().1,
+            directory: Directory::default(),
+            bells: Vec::new(),
+            privileges: CapabilitySet::empty(),
+            enters_tasks: false,
+        }
     }
 
     /// Starts a thread for each source that is asked.
     pub fn start(config: &IdentityConfig) -> Self {
         let (sender, statements) = channel();
-        let bells = start_sources(config, &Teller(sender));
-        Self { statements, directory: Directory::default(), bells }
+        let (bells, enters_tasks) = start_sources(config, &Teller(sender));
+        let privileges = privileges_of(&config.sources);
+        Self { statements, directory: Directory::default(), bells, privileges, enters_tasks }
+    }
+
+    /// What the sources keep of the capabilities that the agent was given, as long as they run.
+    pub fn privileges(&self) -> CapabilitySet {
+        self.privileges
+    }
+
+    /// Can there be tasks whose interface is inside their network namespace only?
+    pub fn enters_tasks(&self) -> bool {
+        self.enters_tasks
+    }
+
+    /// These tasks, as they are now: ARN, id as it may be shown, a process to enter its namespace by, and the inode of that.
+    pub fn to_enter(&self) -> impl Iterator<Item = (&str, String, (u32, u64))> {
+        let tasks = self.directory.to_enter();
+        tasks.map(|(task, place)| (task.arn.as_str(), http::shown(task.id()), (place.pid, place.inode)))
     }
 
     /// Somebody asked whom nobody knows: the sources look soon. Costs next to nothing, however often it is called: each
@@ -109,18 +138,36 @@ impl Identity {
     }
 }
 
-/// Starts the sources; gives the bells that make them look soon. They end when nobody holds their bell or hears them.
-fn start_sources(config: &IdentityConfig, teller: &Teller) -> Vec<Bell> {
+/// What these sources keep.
+fn privileges_of(sources: &Sources) -> CapabilitySet {
+    let mut kept = CapabilitySet::empty();
+    if sources.ask(Source::Processes) {
+        kept |= privileges::FOR_PROCESSES;
+    }
+    if sources.ask(Source::Kubernetes) {
+        kept |= CapabilitySet::DAC_READ_SEARCH;
+    }
+    kept
+}
+
+/// Starts the sources; gives the bells that make them look soon, and whether there can be tasks to enter. They end when
+/// nobody holds their bell or hears them.
+fn start_sources(config: &IdentityConfig, teller: &Teller) -> (Vec<Bell>, bool) {
     let mut bells = Vec::new();
     let sources = &config.sources;
     let asked = matches!(sources, Sources::These(_));
     if sources.ask(Source::Processes) {
         bells.extend(start_processes(teller));
     }
-    if sources.ask(Source::Ecs) {
+    let mut enters_tasks = false;
+    if sources.ask(Source::Ecs)
+        && let Some(place) = ecs::find(teller, asked)
+    {
+        // By a process of theirs.
+        enters_tasks = place.is_instance() && sources.ask(Source::Processes);
         let bell = Bell::new().ok();
         bells.extend(bell.clone());
-        start(Source::Ecs, teller, move |teller| ecs::run(teller, asked, || ecs_pause(bell.as_ref())));
+        start(Source::Ecs, teller, move |teller| place.run(teller, || ecs_pause(bell.as_ref())));
     }
     if sources.ask(Source::Imds) && (asked || imds::is_here()) {
         start(Source::Imds, teller, imds::run);
@@ -128,14 +175,19 @@ fn start_sources(config: &IdentityConfig, teller: &Teller) -> Vec<Bell> {
     if sources.ask(Source::Kubernetes) {
         kubernetes::start(config, teller.clone());
     }
-    bells
+    (bells, enters_tasks)
 }
 
 /// Starts the thread of a source; one that cannot be started says so.
 fn start(source: Source, teller: &Teller, run: impl FnOnce(&Teller) + Send + 'static) {
     let own = teller.clone();
     let thread = std::thread::Builder::new().name(source.as_str().into());
-    if let Err(error) = thread.spawn(move || run(&own)) {
+    let work = move || {
+        // It asks over HTTP alone. What cannot be given up does no harm.
+        let _ = privileges::keep(CapabilitySet::empty());
+        run(&own);
+    };
+    if let Err(error) = thread.spawn(work) {
         let why = format!("failed to start a thread: {error}; --identity leaves {} out", source.as_str());
         teller.tell(Statement::Silent(source, why));
     }

@@ -44,6 +44,7 @@ use super::bell::Bell;
 use super::facts::Source;
 use super::statement::{Namespace, Statement};
 use crate::capture::frame::Ifindex;
+use crate::capture::privileges;
 
 /// While files are being read, what they say is told together so often.
 const TOGETHER: Duration = Duration::from_millis(100);
@@ -70,6 +71,8 @@ pub fn start(teller: Teller, bell: Bell) -> Result<(), ProcessError> {
     let run = move || {
         // In this thread: it enters another cgroup namespace.
         let cgroups = Cgroups::find(Path::new("/proc"));
+        // What cannot be given up does no harm.
+        let _ = privileges::keep(privileges::FOR_PROCESSES);
         Watcher::new(proc, cgroups, reader, teller, bell).run();
     };
     thread::Builder::new().name("names-processes".into()).spawn(run).map_err(ProcessError::Start)?;

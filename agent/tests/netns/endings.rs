@@ -133,6 +133,7 @@ fn a_panic_leaves_nothing_behind() {
         let ended = node.node.enter(|| {
             let config = LiveConfig {
                 selection: Selection::Any,
+                netns: Vec::new(),
                 capture: CaptureMethod::Ebpf,
                 attach,
                 ports: [53].into_iter().collect(),

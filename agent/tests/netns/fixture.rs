@@ -16,8 +16,13 @@ pub(crate) const SOON: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Waits until `condition` gives something; fails with `what` after [`SOON`].
-pub(crate) fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + SOON;
+pub(crate) fn until<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
+    until_within(SOON, what, condition)
+}
+
+/// The same, for what may take so long.
+pub(crate) fn until_within<T>(longest: Duration, what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + longest;
     loop {
         if let Some(value) = condition() {
             return value;

@@ -1,7 +1,7 @@
 //! What becomes of queries and responses, told as one line per step.
 
 use super::*;
-use crate::capture::frame::Direction;
+use crate::capture::frame::{Direction, Place};
 use crate::dns::tests::{dotted, message, question};
 use crate::dns::{self, RecordType};
 use crate::packet::Flow;

@@ -177,7 +177,7 @@ fn a_task_with_interfaces_of_its_own_is_to_be_entered() {
     for awsvpc in [true, false] {
         let mut directory = Directory::default();
         directory.take([Statement::Tasks(vec![task(awsvpc)]), place.clone()]);
-        let entered: Vec<u32> = directory.to_enter().map(|(_, pid)| pid).collect();
+        let entered: Vec<u32> = directory.to_enter().map(|(_, namespace)| namespace.pid).collect();
         assert_eq!(entered, if awsvpc { vec![700] } else { vec![] });
         assert_eq!(instances(&directory)["9f2c"].1.full(), "ecs/checkout (task)");
     }

@@ -29,33 +29,26 @@ const CONFIGURATION: &str = "/etc/ecs/ecs.config";
 pub const EVERY: Duration = Duration::from_secs(10);
 
 /// Who tells of tasks here.
-enum Place {
+pub enum Place {
     /// The agent of the instance.
     Instance(Server),
     /// The endpoint of the own task, and its path.
     Sidecar(Server, String),
 }
 
-/// Runs until nobody listens any more; `pause` waits for the next look, which comes after [`EVERY`] or sooner.
+/// Who tells of tasks here; `None` where this is not ECS, or where it is not told properly.
 ///
-/// `asked`: by name, so that it says so where this is not ECS.
-pub fn run(teller: &Teller, asked: bool, pause: impl Fn()) {
-    let place = match find(asked) {
-        Ok(Some(place)) => place,
-        Ok(None) => return,
-        Err(why) => {
-            teller.tell(Statement::Silent(Source::Ecs, why));
-            return;
-        }
-    };
-    while place.look().into_iter().all(|statement| teller.tell(statement)) {
-        pause();
-    }
+/// `asked`: by name, so that it is said where this is not ECS.
+pub fn find(teller: &Teller, asked: bool) -> Option<Place> {
+    look_for(asked).unwrap_or_else(|why| {
+        teller.tell(Statement::Silent(Source::Ecs, why));
+        None
+    })
 }
 
 /// What would be asked here, or why nobody is, for a person.
 pub fn outlook() -> String {
-    match find(false) {
+    match look_for(false) {
         Ok(Some(place)) => {
             let (server, path) = place.where_to();
             format!("tasks as {} tells them", server.url(path))
@@ -67,8 +60,8 @@ pub fn outlook() -> String {
     }
 }
 
-/// Who tells of tasks here; nobody where this is not ECS.
-fn find(asked: bool) -> Result<Option<Place>, String> {
+/// As [`find`], without telling.
+fn look_for(asked: bool) -> Result<Option<Place>, String> {
     let server = Server::new(INTROSPECTION);
     // The port is one that any program may be given: only the agent's own words count.
     if server.get("/v1/metadata", &[]).is_ok_and(|text| document::is_agent(&text)) {
@@ -81,6 +74,18 @@ fn find(asked: bool) -> Result<Option<Place>, String> {
 }
 
 impl Place {
+    /// Does it tell of all tasks of an instance, each in a namespace of its own?
+    pub fn is_instance(&self) -> bool {
+        matches!(self, Self::Instance(_))
+    }
+
+    /// Runs until nobody listens any more; `pause` waits for the next look, which comes after [`EVERY`] or sooner.
+    pub fn run(&self, teller: &Teller, pause: impl Fn()) {
+        while self.look().into_iter().all(|statement| teller.tell(statement)) {
+            pause();
+        }
+    }
+
     /// From the value of [`VARIABLE`]: `http://169.254.170.2/v4/ID`.
     fn sidecar(value: &str) -> Result<Self, String> {
         let parsed = value.strip_prefix("http://").and_then(|rest| {
