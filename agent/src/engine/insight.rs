@@ -154,7 +154,7 @@ impl Insight {
         if let Event::Opened(sent) = event
             && sent.parties.vantage == Vantage::Client
         {
-            self.rooms.who.asked(&sent.parties);
+            self.rooms.who.asked(sent.time, &sent.parties);
         }
         self.rooms.servers.event(event);
         self.rooms.rates.event(event);

@@ -165,6 +165,12 @@ impl Directory {
         (whose, instance)
     }
 
+    /// The pod whose cgroups have this UID. Its own counts first: annotations may be written by others.
+    fn pod_of_cgroup(&self, uid: &str) -> Option<&Pod> {
+        let by_hash = |pod: &&Pod| pod.static_hash.as_deref() == Some(uid);
+        self.pods.get(uid).or_else(|| self.pods.values().find(by_hash))
+    }
+
     /// Gives the inhabitants of a namespace their instances, and one of those its interfaces and addresses.
     fn settle(&self, namespace: &Namespace, found: &mut Found) {
         let mut owner: Option<(Rank, InstanceId)> = None;
@@ -209,11 +215,12 @@ impl Directory {
         }
         let (rank, id, namespace, kind, name) = match &inhabitant.home {
             Home::Pod { uid, .. } => {
-                let pod = self.pods.get(uid);
+                let pod = self.pod_of_cgroup(uid);
                 // One that ended, but still has processes.
                 if let Some(pod) = pod {
                     found.entry(pod.id()).or_insert_with(|| self.pod(pod));
                 }
+                let uid = pod.map_or(uid, |pod| &pod.uid);
                 (Rank::Pod, uid.clone(), "kubernetes", "Pod", uid.clone())
             }
             Home::Task { container } => (Rank::Task, container.clone(), "ecs", "container", short(container)),

@@ -38,6 +38,9 @@ pub enum Statement {
 pub struct Pod {
     /// `metadata.uid`.
     pub uid: String,
+    /// Of a static pod: what stands in its cgroups in place of the UID, which is that of its mirror
+    /// (`kubernetes.io/config.hash`).
+    pub static_hash: Option<String>,
     /// Its topmost owner; the pod itself where it has none.
     pub workload: Workload,
     /// `metadata.name`.

@@ -144,11 +144,11 @@ impl Who {
     }
 
     /// Notes that a socket of this cgroup asked from an address that several share.
-    pub fn asked(&mut self, parties: &Parties) {
+    pub fn asked(&mut self, now: Timestamp, parties: &Parties) {
         let Some(cgroup) = parties.place.and_then(|place| place.cgroup) else { return };
         let by_cgroup = self.by_cgroup.get(&cgroup).and_then(|slot| self.known(*slot));
         let instance = by_cgroup.map(|known| Arc::clone(&known.instance));
-        self.askers.note(parties.client.ip(), instance);
+        self.askers.note(now, parties.client.ip(), instance);
     }
 
     /// Everyone who may stand behind a client: one, or of the node's own addresses those who asked from them.

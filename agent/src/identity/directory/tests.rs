@@ -12,6 +12,7 @@ const SANDBOX: &str = "5a5a5a000000000000000000000000000000000000000000000000000
 fn pod() -> Pod {
     Pod {
         uid: UID.into(),
+        static_hash: None,
         workload: Workload { namespace: "shop".into(), kind: "Deployment".into(), name: "cart".into() },
         name: "cart-7d9f".into(),
         containers: vec![PodContainer {
@@ -230,4 +231,20 @@ fn a_pod_is_no_task_whoever_says_so() {
     let instances = instances(&directory);
     assert_eq!(instances["cart-7d9f"].0.interfaces, [Ifindex(7)]);
     assert_eq!(instances["9f2c"].0, Whose::default());
+}
+
+#[test]
+fn a_static_pod_is_known_by_the_hash_in_its_cgroups() {
+    const HASH: &str = "0a1b2c3d4e5f60718293a4b5c6d7e8f9";
+    let mut mirror = pod();
+    (mirror.dns.host_network, mirror.static_hash) = (true, Some(HASH.into()));
+    let home = Home::Pod { uid: HASH.into(), container: Some(CART.into()) };
+    let mut node =
+        namespace(4026531840, vec![Inhabitant { cgroup: Some(CgroupId(41)), ..inhabitant(home, "cart") }]);
+    node.is_node = true;
+    let mut directory = Directory::default();
+    directory.take([Statement::Pods(vec![mirror]), Statement::Namespace(node)]);
+    let instances = instances(&directory);
+    assert_eq!(instances["cart-7d9f"].0.cgroups, [CgroupId(41)]);
+    assert_eq!(instances.len(), 1);
 }

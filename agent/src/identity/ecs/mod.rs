@@ -5,7 +5,8 @@
 //! its network namespace are that task. Neither address counts against the link-local limit (facts.md section 3.4).
 //! Output: [`Statement::Tasks`] after each look.
 //!
-//! Elsewhere nobody is asked: without the variable of a task, one request to the loopback decides.
+//! Elsewhere nobody is asked: the port is one that any program of the node may be given, so that a node is one of ECS only
+//! where the variable of a task or the agent's configuration says so, or who asks by name.
 
 mod document;
 
@@ -54,7 +55,7 @@ pub fn outlook() -> String {
             format!("tasks as {} tells them", server.url(path))
         }
         Ok(None) => format!(
-            "nobody: no ECS agent answers at http://{INTROSPECTION}/v1/metadata, and {VARIABLE} is not set"
+            "nobody: {VARIABLE} is not set, and there is no {CONFIGURATION}; --identity ecs asks all the same"
         ),
         Err(why) => why,
     }
@@ -63,14 +64,18 @@ pub fn outlook() -> String {
 /// As [`find`], without telling.
 fn look_for(asked: bool) -> Result<Option<Place>, String> {
     let server = Server::new(INTROSPECTION);
-    // The port is one that any program may be given: only the agent's own words count.
+    let variable = std::env::var_os(VARIABLE).filter(|value| !value.is_empty());
+    let is_instance = asked || Path::new(CONFIGURATION).exists();
+    if !is_instance && variable.is_none() {
+        return Ok(None);
+    }
     if server.get("/v1/metadata", &[]).is_ok_and(|text| document::is_agent(&text)) {
         return Ok(Some(Place::Instance(server)));
     }
-    if let Some(value) = std::env::var_os(VARIABLE).filter(|value| !value.is_empty()) {
+    if let Some(value) = variable {
         return Place::sidecar(&value.to_string_lossy()).map(Some);
     }
-    Ok((asked || Path::new(CONFIGURATION).exists()).then_some(Place::Instance(server)))
+    Ok(Some(Place::Instance(server)))
 }
 
 impl Place {

@@ -9,6 +9,9 @@ use super::owner::workload;
 use crate::identity::facts::{PodDns, Resolver};
 use crate::identity::statement::{Pod, PodContainer};
 
+/// What the kubelet puts in the cgroups of a static pod, whose mirror at the API server has another UID.
+const STATIC_HASH: &str = "kubernetes.io/config.hash";
+
 /// What is kept of a pod; `resolver` tells what follows from what it says of DNS and from its namespace.
 ///
 /// Returns `None` for what is no pod of an API server: one without UID or name.
@@ -21,6 +24,7 @@ pub(super) fn pod(of: &ApiPod, resolver: impl Fn(&PodDns, &str) -> Option<Resolv
     let own_network = !dns.host_network;
     Some(Pod {
         uid,
+        static_hash: of.metadata.annotations.as_ref().and_then(|all| all.get(STATIC_HASH)).cloned(),
         workload: workload(&of.metadata, spec.and_then(|spec| spec.node_name.as_deref())),
         containers: containers(spec, status),
         addresses: if own_network { addresses(status) } else { Vec::new() },

@@ -144,15 +144,18 @@ fn several_behind_one_address_are_never_one() {
     let address: IpAddr = "192.0.2.1".parse().unwrap();
     let mut askers = Askers::default();
     assert!(askers.behind(address).is_nobody());
-    askers.note(address, Some(pod("a", "a")));
-    askers.note(address, Some(pod("a", "a")));
+    askers.note(at(1), address, Some(pod("a", "a")));
+    askers.note(at(1), address, Some(pod("a", "a")));
     assert_eq!(askers.behind(address).only().map(|one| one.name.as_str()), Some("a"));
-    askers.note(address, None);
+    askers.note(at(1), address, None);
     assert_eq!((askers.behind(address).only(), askers.behind(address).others), (None, true));
     for number in 0..20 {
-        askers.note(address, Some(pod(&format!("p{number}"), "p")));
+        askers.note(at(1), address, Some(pod(&format!("p{number}"), "p")));
     }
     assert_eq!(askers.behind(address).instances.len(), 8);
+    // Those who are gone are not meant any more, nor are those who asked before anybody was known.
+    askers.note(at(400), address, Some(pod("new", "new")));
+    assert_eq!(askers.behind(address).only().map(|one| one.name.as_str()), Some("new"));
 }
 
 #[test]
@@ -208,7 +211,7 @@ fn who_asked_from_the_nodes_address_is_kept_apart_and_together() {
     for (cgroup, asks, only) in [(7, Some("a"), Some("a")), (8, Some("b"), None), (9, None, None)] {
         let parties = parties(cgroup);
         assert_eq!(who.client_of(&parties).map(|known| known.instance.name.as_str()), asks);
-        who.asked(&parties);
+        who.asked(at(1), &parties);
         assert_eq!(who.behind(&node).only().map(|one| one.name.as_str()), only);
     }
     assert_eq!((who.behind(&node).instances.len(), who.behind(&node).others), (2, true));
