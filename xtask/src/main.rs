@@ -92,7 +92,7 @@ enum Task {
     },
     /// Run every check: format, lints, unit, replay, property and kernel tests, dashboards
     Test {
-        /// And the end-to-end stages: the demo, fuzzing, torture, older kernels in QEMU
+        /// And the end-to-end stages: what is deployed, a container, Kubernetes, the demo, fuzzing, torture, older kernels
         #[arg(long)]
         all: bool,
     },
