@@ -272,6 +272,7 @@ fn what_is_missing_is_named() {
     told(agent.clone(), "nobody-s-node", &["knows no pod of a node `nobody-s-node`", "--node-name"]);
     // What would be read as two selectors is one name.
     told(agent, "a,metadata.name=b", &["knows no pod of a node `a,metadata.name=b`"]);
+    told(PathBuf::from("/dev/zero"), NODE, &["cannot use the kubeconfig /dev/zero", "no regular file"]);
     told(PathBuf::from("/nonexistent"), NODE, &["cannot use the kubeconfig /nonexistent", "--kubeconfig"]);
     let line = outlook_of(&config(PathBuf::from("/nonexistent"), NODE));
     assert!(line.starts_with("nobody: cannot use the kubeconfig /nonexistent"), "{line}");

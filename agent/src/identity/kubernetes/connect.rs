@@ -2,12 +2,13 @@
 
 use std::env;
 use std::fs;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kube::Client;
-use kube::config::{Config, KubeConfigOptions, Kubeconfig};
+use kube::config::{Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
 
 use super::error::{Error, root_cause};
 
@@ -54,6 +55,11 @@ impl Way {
             Self::Pod => Config::incluster().map_err(Error::Pod),
             Self::File(path) => {
                 let failed = |source| Error::Kubeconfig { path: path.clone(), source };
+                // A device has no end, and a pipe may have no writer.
+                if fs::metadata(path).is_ok_and(|file| !file.is_file()) {
+                    let error = io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file");
+                    return Err(failed(KubeconfigError::ReadConfig(error, path.clone())));
+                }
                 let file = Kubeconfig::read_from(path).map_err(failed)?;
                 Config::from_custom_kubeconfig(file, &options).await.map_err(failed)
             }
