@@ -11,6 +11,16 @@ use crate::shell::{output, run, workspace};
 pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(workspace());
+    // What the outer cargo says of this program: a build script that asks for it (ring's) would run anew whenever the
+    // inner cargo is started from here and then from a shell, and with it all that stands on it.
+    for (name, _) in std::env::vars_os() {
+        if name
+            .to_str()
+            .is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))
+        {
+            command.env_remove(name);
+        }
+    }
     command
 }
 
@@ -51,7 +61,7 @@ pub fn build_agent_of(sources: &Path, origin: &Origin) -> Result<PathBuf> {
         .env("NSLOOKOUT_REVISION", &origin.revision)
         .env("SOURCE_DATE_EPOCH", &origin.time))
     .with_context(|| {
-        format!("a static agent needs the standard library of {TARGET} and libc.a (libc6-dev)")
+        format!("failed to build the agent (static: it needs the standard library of {TARGET} and libc.a of libc6-dev)")
     })?;
     let binary = target.join(TARGET).join("release/nslookout");
     must_be_static(&binary)?;

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use aya::EbpfLoader;
 use aya::programs::SchedClassifier;
 use nslookout::capture::frame::{CgroupId, Frame};
 use nslookout::capture::{Drained, Source};
 
-use crate::agent::{Agent, By};
-use crate::fixture::{Namespace, run};
+use crate::agent::{Agent, By, NSLOOKOUT};
+use crate::fixture::{Namespace, Process, run, until};
 use crate::needs_root;
 
 /// A cgroup of the cgroup2 hierarchy, gone with its guard.
@@ -49,7 +50,8 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        let _ = fs::remove_dir(&self.0);
+        // Processes that were killed stay in it for a moment.
+        until("the end of the processes in a cgroup", || fs::remove_dir(&self.0).ok());
     }
 }
 
@@ -118,4 +120,44 @@ fn programs_load_where_the_kernel_tells_no_cgroup() {
     };
     assert!(load(1).is_err(), "the unknown helper was not met");
     load(0).unwrap();
+}
+
+/// What containerd gives a container on a node with cgroup v2 alone, and no CAP_SYS_ADMIN to leave it.
+#[test]
+fn units_are_named_from_a_cgroup_namespace_below_them() {
+    needs_root!();
+    let (Some(unit), Some(outer)) = (Cgroup::new("unit.service"), Cgroup::new("agent")) else {
+        eprintln!("skipped: there is no cgroup2 hierarchy to make a cgroup in");
+        return;
+    };
+    let inner = Cgroup(outer.0.join("inner"));
+    fs::create_dir(&inner.0).unwrap();
+    let node = Namespace::new("node");
+    let _server = node.dnsmasq(53, "");
+    let folder = std::env::temp_dir();
+    let lines = folder.join(format!("{}.json", node.name));
+    let script = folder.join(format!("{}.sh", node.name));
+    // With a process 1 of its own, which stands for the node's: that of a machine may be closed even to root.
+    let text = format!(
+        "(echo 0 > {unit}/cgroup.procs && exec nsenter --net=/run/netns/{name} sleep 100) &\n\
+         echo 0 > {inner}/cgroup.procs\n\
+         nsenter --net=/run/netns/{name} unshare --cgroup --mount sh -c 'umount {mount}; mount -t cgroup2 none /mnt && \
+         exec setpriv --bounding-set=-sys_admin {NSLOOKOUT} watch -i lo -o json --identity processes' > {lines}\n",
+        unit = unit.0.display(),
+        inner = inner.0.display(),
+        mount = unit.0.parent().unwrap().display(),
+        name = node.name,
+        lines = lines.display(),
+    );
+    fs::write(&script, text).unwrap();
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--mount", "--fork", "--kill-child", "--mount-proc", "sh"]);
+    let _agent = Process(command.arg(&script).stdin(Stdio::null()).spawn().unwrap());
+    let expected = format!("\"name\":\"{}\"", unit.0.file_name().unwrap().to_string_lossy());
+    until("a query by the name of its unit", || {
+        unit.ask(&node, "unit.a.test");
+        fs::read_to_string(&lines).is_ok_and(|text| text.contains(&expected)).then_some(())
+    });
+    fs::remove_file(&lines).unwrap();
+    fs::remove_file(&script).unwrap();
 }

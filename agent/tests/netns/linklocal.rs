@@ -47,6 +47,14 @@ fn rates(lines: &[Value]) -> Vec<Value> {
     rates.map(|line| keys.iter().map(|key| ((*key).to_owned(), line[*key].clone())).collect()).collect()
 }
 
+/// The number in `This network interface sent 912 packets within one second …`.
+fn sent_in_a_second(finding: &Value) -> u32 {
+    let number = finding["summary"]
+        .as_str()
+        .and_then(|text| text.split(" sent ").nth(1)?.split(' ').next()?.parse().ok());
+    number.unwrap_or_else(|| panic!("no number of packets: {finding:#}"))
+}
+
 fn check(by: By) {
     let instance = Instance::new();
     let recording = std::env::temp_dir().join(format!("{}-rate.pcapng", instance.node.node.name));
@@ -57,7 +65,9 @@ fn check(by: By) {
     let live = rates(&ended.json);
     assert!(!live.is_empty(), "{:#?}\n{}", ended.json, ended.stderr);
     let opened = &live[0];
-    assert_eq!((&opened["state"], &opened["severity"]), (&"opened".into(), &"warning".into()), "{opened:#}");
+    // On a busy machine the load comes in bursts, and may really be above the limit.
+    let severity = if sent_in_a_second(opened) >= 1024 { "high" } else { "warning" };
+    assert_eq!((&opened["state"], &opened["severity"]), (&"opened".into(), &severity.into()), "{opened:#}");
     assert!(opened["subject"].to_string().contains("up0"), "{opened:#}");
     let replayed = Command::new(NSLOOKOUT)
         .args(["watch", "--findings", "-o", "json", "-r"])
