@@ -423,7 +423,7 @@ fn copy_parts(ctx: &TcContext, state: *mut InterfaceState, header: &mut RecordHe
         copy_into::<MAX_RECORD_DATA>(ctx, header)?;
         // SAFETY: this CPU's own value. The upper half is always 0, which the verifier cannot know.
         let nothing = unsafe { read_volatile(&raw const (*state).options) } >> 16;
-        header.offset = part * FULL ^ nothing;
+        header.offset = (part * FULL) ^ nothing;
     }
     header.flags &= !FLAG_MORE;
     let rest = length(ctx) - header.offset;
