@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -230,8 +230,10 @@ impl Pod {
         fs::create_dir_all(&pod.cgroup)
             .with_context(|| format!("failed to create {}", pod.cgroup.display()))?;
         let script = format!("echo 0 > {}/cgroup.procs && exec sleep 3600", pod.cgroup.display());
-        let mut command = netns::command(&pod.name, "sh");
-        pod.process = Some(Running::spawn(command.args(["-c", &script]).stdin(Stdio::null()))?);
+        // Not by `ip netns exec`, which hides the cgroups behind a /sys of its own.
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/run/netns/{}", pod.name)).args(["sh", "-c", &script]);
+        pod.process = Some(Running::spawn(command.stdin(Stdio::null()))?);
         Ok(pod)
     }
 }
