@@ -77,6 +77,13 @@ fn must_be_static(binary: &Path) -> Result<()> {
     Ok(())
 }
 
+/// git in the folder of the workspace, also where that belongs to another user, as under sudo: it is only asked.
+pub fn git() -> Command {
+    let mut command = Command::new("git");
+    command.arg("-c").arg(format!("safe.directory={}", workspace().display())).current_dir(workspace());
+    command
+}
+
 /// Which state of the sources this is.
 pub struct Origin {
     /// Seconds since 1970: the time that everything in the image has.
@@ -88,20 +95,25 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Of this workspace, as git knows it.
+    /// Of this workspace, as git knows it; without a repository its revision is unknown.
     pub fn of_workspace() -> Result<Self> {
-        let git = |arguments: &[&str]| -> Result<String> {
-            Ok(output(Command::new("git").args(arguments).current_dir(workspace()))?.trim().to_owned())
-        };
+        let is_repository = workspace().join(".git").exists();
+        let git =
+            |arguments: &[&str]| -> Result<String> { Ok(output(git().args(arguments))?.trim().to_owned()) };
         let time = match std::env::var("SOURCE_DATE_EPOCH") {
             Ok(time) if time.parse::<u64>().is_ok() => time,
             Ok(time) => bail!("SOURCE_DATE_EPOCH is `{time}`; it must be seconds since 1970"),
-            Err(_) => git(&["log", "-1", "--format=%ct"])?,
+            Err(_) if is_repository => git(&["log", "-1", "--format=%ct"])?,
+            Err(_) => "0".to_owned(),
         };
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        if !is_repository {
+            return Ok(Self { time, revision: "unknown".to_owned(), version });
+        }
         let mut revision = git(&["rev-parse", "--short=12", "HEAD"])?;
         if !git(&["status", "--porcelain"])?.is_empty() {
             revision += "-modified";
         }
-        Ok(Self { time, revision, version: env!("CARGO_PKG_VERSION").to_owned() })
+        Ok(Self { time, revision, version })
     }
 }

@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::cargo::{Origin, build_agent_of};
+use crate::cargo::{Origin, build_agent_of, git};
 use crate::setup::{self, Part};
 use crate::shell::{output, run, workspace};
 
@@ -104,11 +104,7 @@ fn build_elsewhere() -> Result<Image> {
         fs::remove_dir_all(&copy).with_context(|| format!("failed to remove {}", copy.display()))?;
     }
     // What git knows, and what it would if it were told; not `target`.
-    let files = output(
-        Command::new("git")
-            .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
-            .current_dir(workspace()),
-    )?;
+    let files = output(git().args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]))?;
     for file in files.split('\0').filter(|file| !file.is_empty() && workspace().join(file).is_file()) {
         let to = copy.join(file);
         if let Some(folder) = to.parent() {
